@@ -1,0 +1,106 @@
+"""One `Settings`, read from `DESKHAND_*` variables and an optional `deskhand.toml`.
+
+Variables win over the file. Unknown keys are refused with their name, because a
+misspelt setting that is silently ignored costs an afternoon.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from assistant.errors import ConfigError
+
+PREFIX = "DESKHAND_"
+
+
+class Settings(BaseModel):
+    """All settings, with their defaults. Each is `DESKHAND_<NAME>` in the environment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    state: Path = Path(".deskhand")
+    """Folder for the embedded servers, the models, the key and the logs."""
+    database_url: SecretStr | None = None
+    """PostgreSQL to use instead of the embedded one: postgresql://user:password@host/name"""
+    redis_url: SecretStr | None = None
+    """Redis or Valkey to use instead of the embedded one: redis://host:6379/0"""
+    key: SecretStr | None = None
+    """Key that encrypts source secrets (Fernet, 32 bytes base64). Made at first start when unset."""
+    models: Path | None = None
+    """Folder of model weights; default: `models` in the state folder."""
+    embedder: str = "minilm-l6-v2-int8"
+    """Embedding model, one of those `deskhand models list` shows."""
+    generator: str = "local"
+    """`local`, `echo` (tests) or a LangChain `provider:model` such as `openai:gpt-5-mini`."""
+    generator_base_url: str | None = None
+    """Base URL for an OpenAI-compatible server (vLLM, Ollama, llama.cpp …)."""
+    generator_api_key: SecretStr | None = None
+    """Key for the generator's provider."""
+    local_model: str = "smollm2-135m-instruct"
+    """Weights of the local generator, one of those `deskhand models list` shows."""
+    threads: int = Field(default=0, ge=0)
+    """Cores one process may use for a model; 0: all for answering, one for each worker."""
+    worker_processes: int = Field(default=0, ge=0)
+    """Ingest processes; 0: one a core, at most 4."""
+    worker_memory_mb: int = Field(default=1400, ge=300)
+    """A worker process is replaced after a task that left it above this."""
+    parse_memory_mb: int = Field(default=1024, ge=128)
+    """Memory a document's parser may use before the document is recorded as a failure."""
+    parse_seconds: int = Field(default=60, ge=1)
+    """Time a document's parser may take before the document is recorded as a failure."""
+    max_file_mb: int = Field(default=100, ge=1)
+    """Files above this are recorded as a failure unread."""
+    question_max_chars: int = Field(default=20_000, ge=100)
+    """Longer questions are refused."""
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+
+    @property
+    def models_folder(self) -> Path:
+        return self.models or self.state / "models"
+
+
+def load(environ: dict[str, str] | None = None, file: Path | None = None) -> Settings:
+    """Settings from `environ` (default: the process's) over `file` (default: ./deskhand.toml).
+
+    Raises `ConfigError` naming every unknown or ill-formed key and where it stands.
+    """
+    env = dict(os.environ if environ is None else environ)
+    path = file or Path(env.pop(PREFIX + "CONFIG", "deskhand.toml"))
+    values: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path} could not be read: {error}. Mend or remove it.") from error
+    places = {key: str(path) for key in values}
+    for name, value in env.items():
+        if name.startswith(PREFIX) and name != PREFIX + "CONFIG" and value != "":
+            key = name.removeprefix(PREFIX).lower()
+            values[key] = value
+            places[key] = f"environment variable {name}"
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        lines: list[str] = []
+        for problem in error.errors(include_input=False, include_url=False):
+            key = str(problem["loc"][0]) if problem["loc"] else ""
+            what = "no such setting" if problem["type"] == "extra_forbidden" else problem["msg"]
+            lines.append(f"  {key} ({places.get(key, 'default')}): {what}")
+        raise ConfigError(
+            "The configuration is not usable:\n" + "\n".join(lines) + "\nNothing was started. "
+            "`deskhand doctor --settings` lists what there is."
+        ) from None
+    return settings.model_copy(update={"state": settings.state.expanduser().resolve()})
+
+
+@cache
+def settings() -> Settings:
+    """The process's settings, read once."""
+    return load()
