@@ -1,0 +1,122 @@
+"""What Deskhand asks of a generator beside LangChain's `BaseChatModel`: its limits, and how far to trust it.
+
+A generator is any `BaseChatModel` that streams. Its `profile` says how much it can
+read; `quotes` says that its own wording is not to be trusted over the sources'.
+LlamaIndex takes it as `DeskLLM(model)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from llama_index.core.base.llms.types import (
+    ChatMessage,
+    ChatResponse,
+    ChatResponseGen,
+    LLMMetadata,
+    MessageRole,
+)
+from llama_index.core.llms.callbacks import llm_chat_callback
+from llama_index.llms.langchain import LangChainLLM
+
+CHARACTERS_PER_TOKEN = 3
+"""Below every tokenizer's mean for European languages, so that an estimate errs on the safe side."""
+UNKNOWN_CONTEXT = 8_192
+PROMPT_TOKENS = 6_000
+"""Prompts for a provider are kept below this: more passages cost money and rarely help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Tokens a generator's prompt may have, and tokens it may answer with."""
+
+    prompt: int
+    answer: int
+
+
+def limits(model: BaseChatModel) -> Limits:
+    """What fits, from the model's own profile; a small local model states a smaller prompt for speed."""
+    profile = model.profile or {}
+    context = profile.get("max_input_tokens") or UNKNOWN_CONTEXT
+    answer = min(profile.get("max_output_tokens") or 1_024, 1_024)
+    wanted = getattr(model, "prompt_tokens", PROMPT_TOKENS)
+    return Limits(prompt=min(wanted, context - answer), answer=answer)
+
+
+def count_tokens(model: BaseChatModel, text: str) -> int:
+    """Tokens of a text: exact where the model brings its tokenizer, else estimated from above.
+
+    LangChain's own default loads a GPT-2 tokenizer from a hub, so it is never called.
+    """
+    if type(model).get_num_tokens is BaseChatModel.get_num_tokens:
+        return len(text) // CHARACTERS_PER_TOKEN + 1
+    return model.get_num_tokens(text)
+
+
+def quotes(model: BaseChatModel) -> bool:
+    """Whether answers should be quoted from the passages rather than written by this model."""
+    return bool(getattr(model, "quotes", False))
+
+
+def name(model: BaseChatModel) -> str:
+    """How an answer names the model that wrote it."""
+    for attribute in ("model_name", "model"):
+        if value := getattr(model, attribute, None):
+            return str(value)
+    return type(model).__name__
+
+
+class DeskLLM(LangChainLLM):
+    """LlamaIndex's view of a generator.
+
+    The adapter's own conversion of messages and its metadata import
+    `langchain_community` and `langchain_classic`, which it does not declare and
+    nothing else here needs; and it guesses the context by class. So both are ours.
+    """
+
+    def __init__(self, model: BaseChatModel) -> None:
+        super().__init__(llm=model)
+
+    @classmethod
+    def class_name(cls) -> str:
+        return "DeskLLM"
+
+    @property
+    def model(self) -> BaseChatModel:
+        return self._llm
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        fits = limits(self.model)
+        return LLMMetadata(
+            context_window=fits.prompt + fits.answer,
+            num_output=fits.answer,
+            is_chat_model=True,
+            model_name=name(self.model),
+        )
+
+    @llm_chat_callback()
+    def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
+        reply = self.model.invoke(_to_langchain(messages), **kwargs)
+        return ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=reply.text))
+
+    @llm_chat_callback()
+    def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
+        def pieces() -> ChatResponseGen:
+            text = ""
+            for chunk in self.model.stream(_to_langchain(messages), **kwargs):
+                text += chunk.text
+                message = ChatMessage(role=MessageRole.ASSISTANT, content=text)
+                yield ChatResponse(message=message, delta=chunk.text)
+
+        return pieces()
+
+
+def _to_langchain(messages: Sequence[ChatMessage]) -> list[BaseMessage]:
+    """Roles mean the same on both sides; anything unknown is what a user said."""
+    kinds = {MessageRole.SYSTEM: SystemMessage, MessageRole.ASSISTANT: AIMessage}
+    return [kinds.get(message.role, HumanMessage)(content=message.content or "") for message in messages]
