@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -65,6 +65,7 @@ class Database:
                 raise NotRunning(explain(error)) from error
             self._pools[role] = ConnectionPool(
                 self.url,
+                connection_class=Connection[DictRow],
                 min_size=0,
                 max_size=self._size,
                 timeout=self._timeout,
@@ -78,14 +79,14 @@ class Database:
 
     def connect(self, role: str = "deskhand_writer") -> Conn:
         """A connection of its own, not pooled, for a lock that lasts; the caller closes it."""
-        connection = psycopg.connect(
+        connection = Connection[DictRow].connect(
             self.url, options=_OPTIONS + role, row_factory=dict_row, connect_timeout=10, autocommit=True
         )
         register_vector(connection)
         return connection
 
     @contextmanager
-    def _transaction(self, role: str) -> Iterator[Conn]:
+    def _transaction(self, role: str) -> Generator[Conn]:
         try:
             with self._pool(role).connection() as connection:
                 yield connection
@@ -93,13 +94,13 @@ class Database:
             raise NotRunning(explain(error)) from error
 
     @contextmanager
-    def writer(self) -> Iterator[Conn]:
+    def writer(self) -> Generator[Conn]:
         """A transaction of the sync and ingest side, which may see everything."""
         with self._transaction("deskhand_writer") as connection:
             yield connection
 
     @contextmanager
-    def reader(self, principal: Principal, audience: Audience) -> Iterator[Conn]:
+    def reader(self, principal: Principal, audience: Audience) -> Generator[Conn]:
         """A transaction that sees what `principal` may read, and of that only what
         `audience` may be told. Row-level security does the filtering."""
         with self._transaction("deskhand_reader") as connection:

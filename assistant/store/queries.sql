@@ -1,0 +1,378 @@
+-- Every statement of the store. One name, one place, one test.
+
+-- ── sources and runs ──────────────────────────────────────────────────────
+
+-- name: source_add
+insert into source (name, connector, realm, settings, secrets, sync_every, next_sync_at)
+values (%(name)s, %(connector)s, %(realm)s, %(settings)s, %(secrets)s,
+        make_interval(secs => %(every)s), case when %(every)s::float8 is null then null else now() end)
+on conflict (name) do nothing
+returning id
+
+-- name: source_by_name
+select * from source where name = %(name)s
+
+-- name: source_by_id
+select * from source where id = %(id)s
+
+-- name: source_all
+select * from source order by name
+
+-- name: source_remove
+delete from source where id = %(id)s
+
+-- name: run_request
+insert into sync_run (source_id, prune_all) values (%(source)s, %(prune_all)s)
+on conflict (source_id) where state in ('queued', 'running') do nothing
+
+-- name: run_active
+select id from sync_run where source_id = %(source)s and state in ('queued', 'running')
+
+-- name: run_request_due
+with due as (
+  select id, sync_every from source
+  where paused = '' and sync_every is not null and next_sync_at <= now()
+  for update skip locked
+), moved as (
+  update source s set next_sync_at = now() + due.sync_every from due where s.id = due.id returning s.id
+)
+insert into sync_run (source_id) select id from moved
+on conflict (source_id) where state in ('queued', 'running') do nothing
+
+-- name: run_orphans
+select r.id from sync_run r
+join source s on s.id = r.source_id
+where r.state in ('queued', 'running')
+  and not exists (
+    select from pg_locks l
+    where l.locktype = 'advisory' and l.classid = %(lock)s and l.objid = (r.id %% 2147483648)::oid
+      and l.objsubid = 2 and l.database = (select oid from pg_database where datname = current_database())
+  )
+order by r.slices, r.id
+
+-- name: run_start
+update sync_run set state = 'running', started_at = coalesce(started_at, now()), heartbeat_at = now(),
+  slices = slices + 1
+where id = %(id)s and state in ('queued', 'running')
+returning *
+
+-- name: run_progressed
+with run as (
+  update sync_run set heartbeat_at = now(), added = added + %(added)s, changed = changed + %(changed)s,
+    unchanged = unchanged + %(unchanged)s, deleted = deleted + %(deleted)s, failed = failed + %(failed)s,
+    total = coalesce(%(total)s, total)
+  where id = %(id)s
+)
+update source set checkpoint = %(checkpoint)s where id = %(source)s
+
+-- name: run_deleted
+update sync_run set heartbeat_at = now(), deleted = deleted + %(deleted)s where id = %(id)s
+
+-- name: run_finish
+update sync_run set state = case when %(error)s = '' then 'done' else 'failed' end, finished_at = now(),
+  error = %(error)s
+where id = %(id)s and state in ('queued', 'running')
+
+-- name: run_progress
+select r.*, s.name as source,
+  (select count(*) from pending p where p.source_id = r.source_id and not p.parked) as pending
+from sync_run r join source s on s.id = r.source_id
+where r.id = %(id)s
+
+-- name: overview
+select s.id, s.name, s.connector, s.realm, s.paused,
+  extract(epoch from s.sync_every) as sync_every, s.next_sync_at,
+  (select count(*) from document d where d.source_id = s.id and d.kind = 'document') as documents,
+  (select count(*) from document d where d.source_id = s.id and d.kind = 'ticket') as tickets,
+  (select count(*) from chunk c where c.source_id = s.id) as chunks,
+  (select count(*) from pending p where p.source_id = s.id and not p.parked) as pending,
+  (select count(*) from failure f where f.source_id = s.id) as failures,
+  r.state as run_state, r.started_at, r.finished_at, r.added, r.changed, r.unchanged,
+  r.deleted, r.failed, r.error
+from source s
+left join lateral (
+  select * from sync_run where source_id = s.id order by id desc limit 1
+) r on true
+order by s.name
+
+-- ── documents, as a sync sees them ────────────────────────────────────────
+
+-- name: pending_lock
+-- Ingest locks these rows first and documents second; so does everybody else.
+select p.document_id from pending p join document d on d.id = p.document_id
+where d.source_id = %(source)s and d.external_id = any (%(ids)s)
+order by p.document_id
+for update of p
+
+-- name: document_known
+select d.id, d.external_id, d.acl, d.audience, coalesce(p.revision, d.revision) as revision
+from document d left join pending p on p.document_id = d.id
+where d.source_id = %(source)s and d.external_id = any (%(ids)s)
+
+-- name: document_upsert
+insert into document (source_id, external_id, kind, audience, acl, title, url, media_type, language,
+                      customer_id, created_at, updated_at, metadata)
+values (%(source)s, %(external)s, %(kind)s, %(audience)s, %(acl)s, %(title)s, %(url)s, %(media_type)s,
+        %(language)s, %(customer)s, %(created_at)s, %(updated_at)s, %(metadata)s)
+on conflict (source_id, external_id) do update set
+  kind = excluded.kind, audience = excluded.audience, acl = excluded.acl, title = excluded.title,
+  url = excluded.url, media_type = excluded.media_type, language = excluded.language,
+  customer_id = excluded.customer_id, created_at = excluded.created_at, updated_at = excluded.updated_at,
+  metadata = excluded.metadata, synced_at = now()
+returning id
+
+-- name: document_set_access
+update document set acl = %(acl)s, synced_at = now()
+where source_id = %(source)s and external_id = %(external)s and acl <> %(acl)s
+returning id
+
+-- name: access_spread
+-- What a document allows holds for its texts at once, before its new text is indexed.
+with c as (
+  update chunk c set acl = d.acl, audience = case when d.audience = 'internal' then 'internal' else c.audience end
+  from document d where d.id = c.document_id and d.id = %(id)s
+)
+update ticket t set acl = d.acl, audience = d.audience from document d where d.id = t.document_id and d.id = %(id)s
+
+-- name: document_make_room
+delete from document where source_id = %(source)s and external_id = %(new)s and %(new)s <> %(old)s
+
+-- name: document_rename
+update document set external_id = %(new)s, title = %(title)s, url = %(url)s, synced_at = now()
+where source_id = %(source)s and external_id = %(old)s
+
+-- name: document_delete
+delete from document where source_id = %(source)s and external_id = any (%(ids)s)
+
+-- name: document_before
+select external_id from document where source_id = %(source)s and synced_at < %(before)s
+
+-- name: customer_upsert
+insert into customer as c (realm, external_id, name, domains, attributes, acl)
+values (%(realm)s, %(external)s, %(name)s, %(domains)s, %(attributes)s, %(acl)s)
+on conflict (realm, external_id) do update set
+  name = excluded.name,
+  domains = array(select distinct unnest(c.domains || excluded.domains) order by 1),
+  attributes = c.attributes || excluded.attributes,
+  acl = array(select distinct unnest(c.acl || excluded.acl) order by 1)
+returning id
+
+-- name: ticket_upsert
+insert into ticket (document_id, acl, audience, status, requester, requester_email, assignee, priority, product,
+                    version, tags, solved_at, satisfaction, events)
+values (%(id)s, %(acl)s, %(audience)s, %(status)s, %(requester)s, %(requester_email)s, %(assignee)s,
+        %(priority)s, %(product)s, %(version)s, %(tags)s, %(solved_at)s, %(satisfaction)s, %(events)s)
+on conflict (document_id) do update set
+  acl = excluded.acl, audience = excluded.audience, status = excluded.status, requester = excluded.requester,
+  requester_email = excluded.requester_email, assignee = excluded.assignee, priority = excluded.priority,
+  product = excluded.product, version = excluded.version, tags = excluded.tags, solved_at = excluded.solved_at,
+  satisfaction = excluded.satisfaction, events = excluded.events
+
+-- ── the queue ─────────────────────────────────────────────────────────────
+
+-- name: pending_put
+insert into pending (document_id, source_id, revision, form, body, size)
+values (%(document)s, %(source)s, %(revision)s, %(form)s, %(body)s, %(size)s)
+on conflict (document_id) do update set
+  revision = excluded.revision, form = excluded.form, body = excluded.body, size = excluded.size,
+  attempts = 0, ready_at = now(), parked = false, queued_at = now()
+
+-- name: pending_load
+select count(*) as documents, coalesce(sum(size), 0)::bigint as bytes
+from pending where source_id = %(source)s and not parked
+
+-- name: pending_ready
+select count(*) as documents from pending where not parked and ready_at <= now()
+
+-- name: pending_claim
+-- A source at random, so that a long first import doesn't starve a small one. The
+-- attempt is counted before the work: a document that kills the worker gives itself away.
+with one as (
+  select source_id from (select distinct source_id from pending where not parked and ready_at <= now()) s
+  order by random() limit 1
+), taken as (
+  select p.document_id from pending p join one using (source_id)
+  where not p.parked and p.ready_at <= now()
+  order by p.attempts >= %(suspect)s, p.queued_at, p.document_id
+  limit %(limit)s
+  for update of p skip locked
+)
+update pending p set attempts = attempts + 1 from taken where p.document_id = taken.document_id
+returning p.document_id, p.attempts
+
+-- name: pending_take
+-- The lock is the claim: it falls with the connection, whatever kills the worker.
+select p.document_id, p.source_id, p.revision, p.form, p.body, p.attempts, d.external_id, d.kind, d.title,
+  d.url, d.media_type, d.language, d.audience, d.acl, d.customer_id, d.created_at, d.metadata
+from pending p join document d on d.id = p.document_id
+where p.document_id = any (%(ids)s) and not p.parked
+order by p.document_id
+for update of p skip locked
+
+-- name: pending_done
+delete from pending where document_id = any (%(ids)s)
+
+-- name: pending_later
+update pending set ready_at = now() + make_interval(secs => %(seconds)s) where document_id = %(id)s
+
+-- name: pending_park
+update pending set parked = true where document_id = %(id)s
+
+-- name: pending_retry
+update pending p set parked = false, attempts = 0, ready_at = now()
+from document d join failure f on f.source_id = d.source_id and f.external_id = d.external_id
+where d.id = p.document_id and f.id = any (%(ids)s)
+
+-- ── chunks ────────────────────────────────────────────────────────────────
+
+-- name: chunk_of_documents
+select id, document_id, ordinal, hash, audience, acl, created_at, role, is_solution, customer_id, language, page
+from chunk where document_id = any (%(ids)s) and space_id = %(space)s
+
+-- name: chunk_vectors
+select distinct on (hash) hash, embedding from chunk where space_id = %(space)s and hash = any (%(hashes)s)
+
+-- name: chunk_keep
+update chunk set ordinal = %(ordinal)s, audience = %(audience)s, acl = %(acl)s, created_at = %(created_at)s,
+  role = %(role)s, is_solution = %(is_solution)s, customer_id = %(customer)s, language = %(language)s,
+  page = %(page)s
+where id = %(id)s
+
+-- name: chunk_drop
+delete from chunk where id = any (%(ids)s)
+
+-- name: chunk_copy
+copy chunk (document_id, source_id, space_id, ordinal, kind, audience, acl, customer_id, language, created_at,
+            role, is_solution, headings, page, tokens, text, hash, embedding, terms, weights)
+from stdin with (format binary)
+
+-- name: document_indexed
+update document set revision = %(revision)s where id = %(id)s
+
+-- name: failure_clear
+delete from failure f using document d
+where d.id = any (%(ids)s) and f.source_id = d.source_id and f.external_id = d.external_id
+
+-- name: space_live
+select id, name, revision, dimension from embedding_space where live
+
+-- name: statistics_stale
+select c.counted_at < now() - interval '5 seconds'
+   and abs(s.n_live_tup - c.chunks) > greatest(50, c.chunks / 20) as stale
+from corpus_stat c, pg_stat_user_tables s
+where s.schemaname = 'deskhand' and s.relname = 'chunk'
+
+-- name: statistics_count
+with old as (delete from term_stat), n as (select count(*) as chunks from chunk)
+update corpus_stat set chunks = n.chunks, counted_at = now() from n
+
+-- name: statistics_terms
+insert into term_stat (term, chunks)
+select term, count(*) from chunk, unnest(terms) as term group by term
+
+-- ── failures ──────────────────────────────────────────────────────────────
+
+-- name: failure_record
+insert into failure as f (source_id, external_id, stage, reason, attempts)
+values (%(source)s, %(external)s, %(stage)s, %(reason)s, %(attempts)s)
+on conflict (source_id, external_id) do update set
+  stage = excluded.stage, reason = excluded.reason, last_at = now(),
+  attempts = case when excluded.stage = 'read' then f.attempts + 1 else excluded.attempts end
+
+-- name: failure_forget
+delete from failure where source_id = %(source)s and external_id = any (%(ids)s)
+
+-- name: failure_list
+select f.id, s.name as source, f.external_id, f.stage, f.reason, f.attempts, f.first_at, f.last_at
+from failure f join source s on s.id = f.source_id
+where %(source)s::text is null or s.name = %(source)s
+order by f.last_at desc, f.id desc
+
+-- name: failure_sources_to_read
+select distinct source_id from failure where id = any (%(ids)s) and stage = 'read'
+
+-- ── people ────────────────────────────────────────────────────────────────
+
+-- name: principal_upsert
+insert into principal (id, name) values (%(id)s, %(name)s)
+on conflict (id) do update set name = excluded.name where principal.name <> excluded.name
+
+-- name: identity_upsert
+-- An admin's correction of the person is kept: only an unset one is filled in.
+insert into identity as i (source_id, realm, name, principal_id)
+values (%(source)s, %(realm)s, %(name)s, %(principal)s)
+on conflict (source_id, name) do update set principal_id = coalesce(i.principal_id, excluded.principal_id)
+
+-- name: membership_replace
+with gone as (
+  delete from membership
+  where source_id = %(source)s and user_name = %(user)s and group_name <> all (%(groups)s)
+)
+insert into membership (source_id, realm, user_name, group_name)
+select %(source)s, %(realm)s, %(user)s, g from unnest(%(groups)s::text[]) g
+on conflict do nothing
+
+-- name: membership_forget
+with m as (delete from membership where source_id = %(source)s and user_name <> all (%(seen)s))
+delete from identity where source_id = %(source)s and name <> all (%(seen)s)
+
+-- name: principal_tokens
+select p.id, array_remove(
+    array_agg(distinct i.realm || '/user:' || i.name) || array_agg(distinct m.realm || '/group:' || m.group_name),
+    null) as tokens
+from principal p
+left join identity i on i.principal_id = p.id
+left join membership m on m.realm = i.realm and m.user_name = i.name
+where p.id = %(id)s
+group by p.id
+
+-- name: principal_all
+select p.id, p.name, coalesce(array_agg(distinct m.realm || '/' || m.group_name)
+    filter (where m.group_name is not null), '{}') as groups
+from principal p
+left join identity i on i.principal_id = p.id
+left join membership m on m.realm = i.realm and m.user_name = i.name
+group by p.id, p.name order by p.id
+
+-- ── search ────────────────────────────────────────────────────────────────
+
+-- name: term_counts
+select t.term, t.chunks from term_stat t where t.term = any (%(terms)s)
+
+-- name: corpus
+select chunks from corpus_stat
+
+-- ── conversations ─────────────────────────────────────────────────────────
+
+-- name: conversation_add
+insert into conversation (title, surface) values (%(title)s, %(surface)s) returning id
+
+-- name: conversation_turns
+select role, content from (
+  select id, role, content from message where conversation_id = %(id)s order by id desc limit %(limit)s
+) m order by id
+
+-- name: conversation_all
+select c.id, c.title, c.surface, c.created_at, (select count(*) from message m where m.conversation_id = c.id) as messages
+from conversation c order by c.created_at desc limit %(limit)s
+
+-- name: message_add
+insert into message (conversation_id, role, content, searched, confidence, refusal, model, timings)
+values (%(conversation)s, %(role)s, %(content)s, %(searched)s, %(confidence)s, %(refusal)s, %(model)s, %(timings)s)
+returning id
+
+-- name: citation_add
+insert into citation (message_id, marker, chunk_id, document_id, quote, span_start, span_end)
+values (%(message)s, %(marker)s, %(chunk)s, %(document)s, %(quote)s, %(start)s, %(end)s)
+on conflict do nothing
+
+-- name: feedback_add
+insert into feedback (message_id, verdict, marker, comment)
+values (%(message)s, %(verdict)s, %(marker)s, %(comment)s) returning id
+
+-- name: audit
+insert into audit_log (actor, action, object, detail) values (%(actor)s, %(action)s, %(object)s, %(detail)s)
+
+-- name: evaluation_add
+insert into evaluation (kind, dataset, system, metrics, settings)
+values (%(kind)s, %(dataset)s, %(system)s, %(metrics)s, %(settings)s) returning id

@@ -7,7 +7,7 @@ from importlib.resources import files
 
 
 def _load() -> dict[str, bytes]:
-    text = (files(__package__) / "queries.sql").read_text(encoding="utf-8")
+    text = (files("assistant.store") / "queries.sql").read_text(encoding="utf-8")
     parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)
     names, bodies = parts[1::2], parts[2::2]
     if len(set(names)) != len(names):

@@ -52,13 +52,13 @@ comment on column source.paused is 'why it is not synced; empty when it is';
 create table sync_run (
   id bigint generated always as identity primary key,
   source_id int not null references source on delete cascade,
-  kind text not null check (kind in ('sync', 'inventory', 'permissions')),
   state text not null default 'queued' check (state in ('queued', 'running', 'done', 'failed')),
   requested_at timestamptz not null default now(),
   started_at timestamptz,
   heartbeat_at timestamptz,
   finished_at timestamptz,
   slices int not null default 0,
+  prune_all boolean not null default false,
   added int not null default 0,
   changed int not null default 0,
   unchanged int not null default 0,
@@ -67,7 +67,8 @@ create table sync_run (
   total int,
   error text not null default ''
 );
-create unique index sync_run_active on sync_run (source_id, kind) where state in ('queued', 'running');
+comment on column sync_run.prune_all is 'a person confirmed that most documents are really gone';
+create unique index sync_run_active on sync_run (source_id) where state in ('queued', 'running');
 create index sync_run_source on sync_run (source_id, id desc);
 """
 
@@ -78,18 +79,21 @@ create table principal (
   created_at timestamptz not null default now()
 );
 create table identity (
+  source_id int not null references source on delete cascade,
   realm text not null,
   name text not null,
   principal_id text references principal on delete set null,
-  primary key (realm, name)
+  primary key (source_id, name)
 );
 create index identity_principal on identity (principal_id);
 create table membership (
+  source_id int not null references source on delete cascade,
   realm text not null,
   user_name text not null,
   group_name text not null,
-  primary key (realm, user_name, group_name)
+  primary key (source_id, user_name, group_name)
 );
+create index membership_user on membership (realm, user_name);
 create table customer (
   id int generated always as identity primary key,
   realm text not null,
@@ -192,6 +196,7 @@ create table pending (
   document_id bigint primary key references document on delete cascade,
   source_id int not null,
   revision text not null,
+  form text not null check (form in ('file', 'parts')),
   body bytea not null,
   size bigint not null,
   attempts int not null default 0,
@@ -199,7 +204,8 @@ create table pending (
   parked boolean not null default false,
   queued_at timestamptz not null default now()
 );
-comment on table pending is 'documents whose chunks are still to be made; the broker only says that there are some';
+comment on table pending is 'documents whose chunks are still to be made; a message only hints at them';
+comment on column pending.form is 'a file to parse, or JSON of parts that are text already';
 comment on column pending.parked is 'given up on: see failure; kept so that a retry needs no new sync';
 create index pending_ready on pending (source_id, ready_at) where not parked;
 

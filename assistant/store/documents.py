@@ -1,0 +1,177 @@
+"""The indexing side of the store: claim queued documents, swap their chunks in one transaction."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pgvector import HalfVector, SparseVector
+
+from assistant.model import Audience, Chunk
+from assistant.store.db import Conn, Row
+from assistant.store.sql import SQL
+
+SUSPECT_ATTEMPTS = 3
+"""from so many attempts on a document is indexed alone: it may be what kills the worker"""
+MAX_ATTEMPTS = 6
+MAX_TERM = 1_000_000_000
+"""sparsevec's limit on dimensions"""
+
+_COPY_TYPES = [
+    "int8", "int4", "int2", "int4", "text", "text", "text[]", "int4", "text", "timestamptz",
+    "text", "bool", "text[]", "int4", "int4", "text", "bytea", "halfvec", "int4[]", "sparsevec",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Indexed:
+    """A document ready to be written: its row of the queue, its chunks and what to store of each."""
+
+    row: Row
+    chunks: Sequence[Chunk]
+    hashes: Sequence[bytes]
+    weights: Sequence[Mapping[int, float]]
+    vectors: Mapping[bytes, NDArray[np.float32] | HalfVector] = field(repr=False)
+    """by hash; holds at least the hashes that the document has no chunk of yet"""
+
+
+def claim(connection: Conn, *, limit: int) -> list[int]:
+    """Up to `limit` document ids of one source whose attempt is now counted.
+
+    Commit this before the work; `take` then locks them for as long as it lasts.
+    """
+    values = {"limit": limit, "suspect": SUSPECT_ATTEMPTS}
+    rows = connection.execute(SQL["pending_claim"], values).fetchall()
+    suspects = [row for row in rows if row["attempts"] > SUSPECT_ATTEMPTS]
+    if suspects and len(rows) > 1:
+        keep = [r for r in rows if r["attempts"] <= SUSPECT_ATTEMPTS] or suspects[:1]
+        ids = [r["document_id"] for r in rows if r not in keep]
+        connection.execute("update pending set attempts = attempts - 1 where document_id = any (%s)", (ids,))
+        rows = keep
+    return [row["document_id"] for row in rows]
+
+
+def take(connection: Conn, ids: Sequence[int]) -> list[Row]:
+    """The claimed documents with their bodies, locked until the transaction ends."""
+    return connection.execute(SQL["pending_take"], {"ids": list(ids)}).fetchall()
+
+
+def known_vectors(connection: Conn, space: int, hashes: Sequence[bytes]) -> dict[bytes, HalfVector]:
+    """Vectors the store already has for these texts, wherever they stand."""
+    rows = connection.execute(SQL["chunk_vectors"], {"space": space, "hashes": list(set(hashes))})
+    return {bytes(row["hash"]): row["embedding"] for row in rows}
+
+
+def write(connection: Conn, space: int, documents: Sequence[Indexed]) -> int:
+    """Swap the chunks of `documents`; returns how many were new. Unchanged ones keep their row."""
+    ids = [document.row["document_id"] for document in documents]
+    old: dict[tuple[int, bytes], list[Row]] = {}
+    for row in connection.execute(SQL["chunk_of_documents"], {"ids": ids, "space": space}):
+        old.setdefault((row["document_id"], bytes(row["hash"])), []).append(row)
+    fresh: list[tuple[Any, ...]] = []
+    moved: list[dict[str, Any]] = []
+    for document in documents:
+        for chunk, digest, weights in zip(document.chunks, document.hashes, document.weights, strict=True):
+            values = _values(document.row, chunk)
+            same = old.get((document.row["document_id"], digest))
+            if same:
+                row = same.pop(0)
+                if any(row[key] != value for key, value in values.items()):
+                    moved.append({**values, "id": row["id"], "customer": values["customer_id"]})
+            else:
+                vector = document.vectors[digest]
+                fresh.append(_record(document.row, space, chunk, values, digest, vector, weights))
+    gone = [row["id"] for rows in old.values() for row in rows]
+    if gone:
+        connection.execute(SQL["chunk_drop"], {"ids": gone})
+    if moved:
+        with connection.cursor() as cursor:
+            cursor.executemany(SQL["chunk_keep"], moved)
+    if fresh:
+        with connection.cursor() as cursor, cursor.copy(SQL["chunk_copy"]) as copy:
+            copy.set_types(_COPY_TYPES)
+            for record in fresh:
+                copy.write_row(record)
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            SQL["document_indexed"],
+            [{"id": d.row["document_id"], "revision": d.row["revision"]} for d in documents],
+        )
+    connection.execute(SQL["failure_clear"], {"ids": ids})
+    connection.execute(SQL["pending_done"], {"ids": ids})
+    return len(fresh)
+
+
+def _values(row: Row, chunk: Chunk) -> dict[str, Any]:
+    internal = row["audience"] == Audience.INTERNAL or chunk.audience is Audience.INTERNAL
+    created: dt.datetime | None = chunk.created_at or row["created_at"]
+    return {
+        "ordinal": chunk.ordinal,
+        "audience": "internal" if internal else "public",
+        "acl": row["acl"],
+        "created_at": created,
+        "role": chunk.role,
+        "is_solution": chunk.is_solution,
+        "customer_id": row["customer_id"],
+        "language": row["language"],
+        "page": chunk.page,
+    }
+
+
+def _record(
+    row: Row,
+    space: int,
+    chunk: Chunk,
+    values: dict[str, Any],
+    digest: bytes,
+    vector: NDArray[np.float32] | HalfVector,
+    weights: Mapping[int, float],
+) -> tuple[Any, ...]:
+    return (
+        row["document_id"],
+        row["source_id"],
+        space,
+        values["ordinal"],
+        row["kind"],
+        values["audience"],
+        values["acl"],
+        values["customer_id"],
+        values["language"],
+        values["created_at"],
+        values["role"],
+        values["is_solution"],
+        list(chunk.headings),
+        values["page"],
+        chunk.tokens,
+        chunk.text,
+        digest,
+        vector if isinstance(vector, HalfVector) else HalfVector(vector),
+        sorted(weights),
+        # pgvector counts dimensions from 1 in SQL and from 0 in Python.
+        SparseVector({term - 1: weight for term, weight in weights.items()}, MAX_TERM),
+    )
+
+
+def later(connection: Conn, document_id: int, *, seconds: float) -> None:
+    connection.execute(SQL["pending_later"], {"id": document_id, "seconds": seconds})
+
+
+def park(connection: Conn, document_id: int) -> None:
+    connection.execute(SQL["pending_park"], {"id": document_id})
+
+
+def refresh_statistics(connection: Conn) -> bool:
+    """Recount how many chunks each word is in, when enough chunks came or went."""
+    row = connection.execute(SQL["statistics_stale"]).fetchone()
+    if row is None or not row["stale"]:
+        return False
+    got = connection.execute("select pg_try_advisory_xact_lock(hashtext('deskhand.statistics')) as ok")
+    if not (got.fetchone() or {"ok": False})["ok"]:
+        return False
+    connection.execute(SQL["statistics_count"])
+    connection.execute(SQL["statistics_terms"])
+    return True

@@ -1,0 +1,308 @@
+"""Commits a connector's batch: documents, access, the queue and the checkpoint in one transaction."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime as dt
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from assistant.errors import SourceError
+from assistant.model import (
+    EVERYONE,
+    Access,
+    AccessChanged,
+    Batch,
+    Customer,
+    Delete,
+    Failed,
+    Kind,
+    Member,
+    Part,
+    Renamed,
+    SourceDocument,
+    Upsert,
+)
+from assistant.store.db import Conn, Row
+from assistant.store.sources import Source
+from assistant.store.sql import SQL
+
+_PARTS = TypeAdapter(tuple[Part, ...])
+
+
+@dataclass(slots=True)
+class Counts:
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    failed: int = 0
+
+
+def token(realm: str, name: str) -> str:
+    """A source's access token as the store keeps it; `everyone` is the same for all realms."""
+    return EVERYONE if name == EVERYONE else f"{realm}/{name}"
+
+
+def acl(source: Source, access: Access) -> list[str]:
+    return sorted(token(source.realm, name) for name in access.tokens)
+
+
+def pack(body: bytes | tuple[Part, ...]) -> tuple[str, bytes]:
+    """Form and bytes of a body in the queue."""
+    if isinstance(body, bytes):
+        return "file", body
+    return "parts", _PARTS.dump_json(
+        tuple(dataclasses.replace(part, text=_clean(part.text), author=_clean(part.author)) for part in body),
+        exclude_defaults=True,
+    )
+
+
+def unpack(form: str, body: bytes) -> bytes | tuple[Part, ...]:
+    """What `pack` was given."""
+    return body if form == "file" else _PARTS.validate_json(body)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return str(value)
+
+
+def _clean(value: Any) -> Any:
+    """Without what PostgreSQL can't hold: NUL characters and lone surrogates."""
+    if isinstance(value, str):
+        return value.replace("\x00", "").encode("utf-8", "replace").decode()
+    return value
+
+
+def commit_batch(connection: Conn, source: Source, run_id: int, batch: Batch) -> Counts:
+    """Apply `batch` and its checkpoint; the caller's transaction makes them one."""
+    counts = Counts()
+    upserts: dict[str, SourceDocument] = {}
+    for change in batch.changes:  # In a batch, what comes later is newer.
+        if isinstance(change, Upsert):
+            upserts[change.document.external_id] = change.document
+        elif isinstance(change, Delete):
+            upserts.pop(change.external_id, None)
+    _renames(connection, source, [c for c in batch.changes if isinstance(c, Renamed)])
+    _deletes(connection, source, [c.external_id for c in batch.changes if isinstance(c, Delete)], counts)
+    _access(connection, source, [c for c in batch.changes if isinstance(c, AccessChanged)], counts)
+    _upserts(connection, source, upserts, counts)
+    for change in batch.changes:
+        if isinstance(change, Failed):
+            counts.failed += 1
+            fail(connection, source.id, change.external_id, "read", change.reason)
+    connection.execute(
+        SQL["run_progressed"],
+        {
+            "id": run_id,
+            "source": source.id,
+            "checkpoint": json.dumps(batch.checkpoint),
+            "total": batch.total,
+            **dataclasses.asdict(counts),
+        },
+    )
+    return counts
+
+
+def fail(
+    connection: Conn, source_id: int, external_id: str, stage: str, reason: str, attempts: int = 1
+) -> None:
+    connection.execute(
+        SQL["failure_record"],
+        {
+            "source": source_id,
+            "external": _clean(external_id),
+            "stage": stage,
+            "reason": _clean(reason)[:2000],
+            "attempts": attempts,
+        },
+    )
+
+
+def _renames(connection: Conn, source: Source, changes: list[Renamed]) -> None:
+    for change in changes:
+        values = {
+            "source": source.id,
+            "old": _clean(change.old_id),
+            "new": _clean(change.new_id),
+            "title": _clean(change.title),
+            "url": _clean(change.url),
+        }
+        connection.execute(SQL["document_make_room"], values)
+        connection.execute(SQL["document_rename"], values)
+
+
+def _deletes(connection: Conn, source: Source, ids: list[str], counts: Counts) -> None:
+    if ids:
+        ids = [_clean(i) for i in ids]
+        connection.execute(SQL["pending_lock"], {"source": source.id, "ids": ids})
+        counts.deleted += connection.execute(
+            SQL["document_delete"], {"source": source.id, "ids": ids}
+        ).rowcount
+        connection.execute(SQL["failure_forget"], {"source": source.id, "ids": ids})
+
+
+def _access(connection: Conn, source: Source, changes: Iterable[AccessChanged], counts: Counts) -> None:
+    for change in changes:
+        values = {
+            "source": source.id,
+            "external": _clean(change.external_id),
+            "acl": acl(source, change.access),
+        }
+        row = connection.execute(SQL["document_set_access"], values).fetchone()
+        if row:
+            counts.changed += 1
+            connection.execute(SQL["access_spread"], {"id": row["id"]})
+
+
+def _customer(connection: Conn, source: Source, customer: Customer | None, tokens: list[str]) -> int | None:
+    if customer is None:
+        return None
+    row = connection.execute(
+        SQL["customer_upsert"],
+        {
+            "realm": source.realm,
+            "external": _clean(customer.external_id),
+            "name": _clean(customer.name),
+            "domains": [d.lower() for d in customer.domains],
+            "attributes": json.dumps(dict(customer.attributes)),
+            "acl": tokens,
+        },
+    ).fetchone()
+    return int(row["id"]) if row else None
+
+
+def _upserts(connection: Conn, source: Source, documents: dict[str, SourceDocument], counts: Counts) -> None:
+    if not documents:
+        return
+    ids = sorted(_clean(i) for i in documents)
+    connection.execute(SQL["pending_lock"], {"source": source.id, "ids": ids})
+    rows = connection.execute(SQL["document_known"], {"source": source.id, "ids": ids})
+    known: dict[str, Row] = {row["external_id"]: row for row in rows}
+    # Customers are shared between sources: one order of locking for all writers.
+    by_customer = sorted(documents.values(), key=lambda d: d.customer.external_id if d.customer else "")
+    for document in by_customer:
+        old = known.get(_clean(document.external_id))
+        tokens = acl(source, document.access)
+        if old and old["revision"] == document.revision and old["acl"] == tokens:
+            counts.unchanged += 1
+            continue
+        customer = _customer(connection, source, document.customer, tokens)
+        row = connection.execute(
+            SQL["document_upsert"], _document_values(source, document, tokens, customer)
+        ).fetchone()
+        assert row is not None, "an upsert returns its row"  # noqa: S101 - states an invariant
+        if old and (old["acl"] != tokens or old["audience"] != document.audience):
+            connection.execute(SQL["access_spread"], {"id": row["id"]})
+        if document.ticket is not None:
+            connection.execute(SQL["ticket_upsert"], _ticket_values(int(row["id"]), document, tokens))
+        if old and old["revision"] == document.revision:
+            counts.changed += 1
+            continue
+        form, body = pack(document.body)
+        connection.execute(
+            SQL["pending_put"],
+            {
+                "document": row["id"],
+                "source": source.id,
+                "revision": document.revision,
+                "form": form,
+                "body": body,
+                "size": len(body),
+            },
+        )
+        if old:
+            counts.changed += 1
+        else:
+            counts.added += 1
+
+
+def _document_values(
+    source: Source, document: SourceDocument, tokens: list[str], customer: int | None
+) -> dict[str, Any]:
+    return {
+        "source": source.id,
+        "external": _clean(document.external_id),
+        "kind": document.kind.value,
+        "audience": document.audience.value,
+        "acl": tokens,
+        "title": _clean(document.title)[:1000],
+        "url": _clean(document.url),
+        "media_type": document.media_type,
+        "language": document.language,
+        "customer": customer,
+        "created_at": document.created_at,
+        "updated_at": document.updated_at,
+        "metadata": json.dumps(dict(document.metadata), default=_plain).replace("\\u0000", ""),
+    }
+
+
+def _ticket_values(document_id: int, document: SourceDocument, tokens: list[str]) -> dict[str, Any]:
+    ticket = document.ticket
+    assert document.kind is Kind.TICKET, "only tickets have ticket facts"  # noqa: S101 - states an invariant
+    assert ticket is not None, "the caller looked"  # noqa: S101 - states an invariant
+    values = {k: _clean(v) for k, v in dataclasses.asdict(ticket).items()}
+    values["tags"] = [_clean(tag) for tag in ticket.tags]
+    values["events"] = json.dumps(values["events"], default=_plain)
+    return {**values, "id": document_id, "acl": tokens, "audience": document.audience.value}
+
+
+def prune(
+    connection: Conn, source: Source, run_id: int, present: set[str], *, before: dt.datetime, confirmed: bool
+) -> int:
+    """Delete what a complete inventory no longer has and no batch touched since `before`.
+
+    Raises `SourceError` and deletes nothing when most of the source would go: an
+    unmounted share and an expired token look just like that. Returns the count.
+    """
+    rows = connection.execute(SQL["document_before"], {"source": source.id, "before": before}).fetchall()
+    gone = [row["external_id"] for row in rows if row["external_id"] not in present]
+    if len(gone) > max(20, len(rows) // 2) and not confirmed:
+        raise SourceError(
+            f"{len(gone)} of {len(rows)} documents of «{source.name}» are missing from its listing, which "
+            "looks like a fault of the source. Nothing was deleted. If they are really gone, confirm with "
+            f"`deskhand source sync {source.name} --prune-all`."
+        )
+    counts = Counts()
+    for start in range(0, len(gone), 500):
+        _deletes(connection, source, gone[start : start + 500], counts)
+    connection.execute(SQL["run_deleted"], {"id": run_id, "deleted": counts.deleted})
+    return counts.deleted
+
+
+def commit_memberships(connection: Conn, source: Source, members: Iterable[Member]) -> int:
+    """Replace the source's users and groups by `members`; returns how many users there are.
+
+    A user with a verified e-mail address becomes (or joins) the person of that address.
+    """
+    connection.execute("select pg_advisory_xact_lock(hashtext(%s))", (f"members {source.id}",))
+    seen: list[str] = []
+    for member in members:
+        seen.append(member.user)
+        email = member.email.strip().lower()
+        if email:
+            connection.execute(SQL["principal_upsert"], {"id": email, "name": member.name})
+        connection.execute(
+            SQL["identity_upsert"],
+            {"source": source.id, "realm": source.realm, "name": member.user, "principal": email or None},
+        )
+        connection.execute(
+            SQL["membership_replace"],
+            {
+                "source": source.id,
+                "realm": source.realm,
+                "user": member.user,
+                "groups": sorted(member.groups),
+            },
+        )
+    connection.execute(SQL["membership_forget"], {"source": source.id, "seen": seen})
+    return len(seen)
