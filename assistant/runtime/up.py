@@ -1,0 +1,139 @@
+"""Everything running: the embedded servers, the schema, and the processes that use them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+
+import psycopg
+import redis
+from pydantic import SecretStr
+
+from assistant import servers
+from assistant.config import PREFIX, Settings
+from assistant.errors import NotRunning
+from assistant.runtime.postgres import Postgres
+from assistant.runtime.process import Process
+from assistant.runtime.state import State
+from assistant.runtime.supervisor import Supervisor, stopping_on_signals
+from assistant.runtime.valkey import Valkey
+
+CONNECT_SECONDS = 5
+WORKER, BEAT = "worker", "beat"
+
+
+@contextmanager
+def running(
+    settings: Settings,
+    *,
+    migrate: Callable[[str], object] | None = None,
+    processes: Iterable[Process] = (),
+    fast: bool = False,
+) -> Generator[Supervisor]:
+    """Run the servers, then `migrate(database_url)`, then `processes`, while the body runs.
+
+    A server that the settings name is used instead of the embedded one, and must
+    answer. SIGINT and SIGTERM end the body with `KeyboardInterrupt`; all is
+    stopped within 10 s, at once on a second signal. `fast` gives up the embedded
+    servers' durability: for tests only. Raises `ConfigError` and `NotRunning`.
+    """
+    state = State(settings.state)
+    with state.locked():
+        supervisor = Supervisor(state)
+        with stopping_on_signals(supervisor):
+            try:
+                supervisor.clean()
+                _start_servers(settings, state, supervisor, fast=fast)
+                if migrate is not None:
+                    migrate(servers.database_url(settings))
+                for process in processes:
+                    supervisor.start(process)
+                yield supervisor
+            finally:
+                supervisor.stop()
+
+
+def standard_processes(settings: Settings) -> list[Process]:
+    """The worker and the clock that every installation has; a surface adds its own."""
+    celery = (sys.executable, "-m", "celery", "--app=workers.app")
+    children = settings.worker_processes or min(os.cpu_count() or 1, 4)
+    level = f"--loglevel={settings.log_level}"
+    return [
+        Process(
+            name=WORKER,
+            command=(
+                *celery,
+                "worker",
+                level,
+                f"--concurrency={children}",
+                f"--max-memory-per-child={settings.worker_memory_mb * 1024}",
+                "--hostname=deskhand@%h",
+                "--without-gossip",
+                "--without-mingle",
+            ),
+            env=environment(settings),
+            # SIGTERM lets running tasks end, SIGQUIT leaves them for the next start
+            stop_signals=(signal.SIGTERM, signal.SIGQUIT),
+            stop_grace=3.0,
+        ),
+        Process(
+            name=BEAT,
+            command=(*celery, "beat", level, f"--schedule={settings.state / 'beat'}", "--pidfile="),
+            env=environment(settings),
+        ),
+    ]
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """An environment in which another process reads these very settings."""
+    values = {name: getattr(settings, name) for name in settings.model_fields_set}
+    plain = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in values.items()
+        if value is not None
+    }
+    return dict(os.environ) | {PREFIX + name.upper(): str(value) for name, value in plain.items()}
+
+
+def _start_servers(settings: Settings, state: State, supervisor: Supervisor, *, fast: bool) -> None:
+    if settings.database_url:
+        check_database(settings.database_url.get_secret_value())
+    if settings.redis_url:
+        check_broker(settings.redis_url.get_secret_value())
+    if not settings.database_url:
+        supervisor.start(Postgres(state, fast=fast).process())
+    if not settings.redis_url:
+        supervisor.start(Valkey(state, fast=fast).process())
+
+
+def check_database(url: str) -> str:
+    """Connect once; returns the server's version. Raises `NotRunning` saying what libpq said."""
+    try:
+        with psycopg.connect(url, connect_timeout=CONNECT_SECONDS) as connection:
+            row = connection.execute("select current_setting('server_version')").fetchone()
+            return str(row[0]) if row else ""
+    except psycopg.Error as error:
+        raise NotRunning(_unreachable("database", url, error, "DESKHAND_DATABASE_URL")) from None
+
+
+def check_broker(url: str) -> str:
+    """Connect once; returns the server's version. Raises `NotRunning` with the reason."""
+    try:
+        with redis.Redis.from_url(
+            url, socket_connect_timeout=CONNECT_SECONDS, socket_timeout=CONNECT_SECONDS
+        ) as client:
+            client.ping()
+            return str(client.info("server").get("redis_version", ""))
+    except (redis.RedisError, ValueError, OSError) as error:
+        raise NotRunning(_unreachable("message broker", url, error, "DESKHAND_REDIS_URL")) from None
+
+
+def _unreachable(what: str, url: str, error: Exception, variable: str) -> str:
+    reason = " ".join(str(error).split()).replace(url, "(the URL)")
+    return (
+        f"The {what} cannot be used: {reason}. Nothing was lost. Check that it runs and that {variable} "
+        "is right, or leave that unset to use the embedded one."
+    )

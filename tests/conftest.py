@@ -1,0 +1,101 @@
+"""Real servers for every test that needs them: one PostgreSQL and one Valkey a run, one database a test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import redis
+
+from assistant import config, servers
+from assistant.config import Settings
+from assistant.runtime.up import running
+
+PROJECT = Path(__file__).parents[1]
+TEMPLATE = "template_deskhand"
+_numbers = itertools.count(1)
+
+
+def _at(url: str, database: str) -> str:
+    return urlsplit(url)._replace(path=f"/{database}").geturl()
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """A short path that the database's service user can pass through, which pytest's own is not."""
+    path = Path(tempfile.mkdtemp(prefix="deskhand-test-")).resolve()
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def embedded(folder: Path) -> Iterator[Settings]:
+    """Settings of a state folder whose embedded servers run, without durability, to the end of the run."""
+    models = os.environ.get("DESKHAND_MODELS")
+    settings = Settings(
+        state=folder / "state", models=Path(models) if models else PROJECT / ".deskhand/models"
+    )
+    with running(settings, fast=True):
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def template(embedded: Settings) -> str:
+    """Name of a database with the schema, to be cloned: migrating once a run is enough."""
+    from assistant.store import schema
+
+    url = servers.database_url(embedded)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"create database {TEMPLATE}")
+    schema.migrate(_at(url, TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def empty_database_url(embedded: Settings) -> Iterator[str]:
+    """URL of a database of this test's own, without the schema."""
+    yield from _database(embedded, "template0")
+
+
+@pytest.fixture
+def database_url(embedded: Settings, template: str) -> Iterator[str]:
+    """URL of a database of this test's own, with the schema."""
+    yield from _database(embedded, template)
+
+
+def _database(embedded: Settings, template: str) -> Iterator[str]:
+    url = servers.database_url(embedded)
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"create database {name} template {template}")
+        yield _at(url, name)
+        connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def redis_url(embedded: Settings) -> str:
+    """URL, for redis-py, of an empty broker; `servers.broker_url(settings)` is Celery's."""
+    url = servers.redis_url(embedded)
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    return url
+
+
+@pytest.fixture
+def settings(embedded: Settings, database_url: str, redis_url: str, tmp_path: Path) -> Settings:
+    """Settings as a running installation has them, on this test's own database and folder."""
+    return config.Settings(
+        state=tmp_path / "state",
+        models=embedded.models,
+        database_url=database_url,  # type: ignore[arg-type]
+        redis_url=redis_url,  # type: ignore[arg-type]
+        generator="echo",
+    )
