@@ -99,12 +99,12 @@ class DeskLLM(LangChainLLM):
             model_name=name(self.model),
         )
 
-    @llm_chat_callback()
+    @llm_chat_callback()  # pyright: ignore[reportUntypedFunctionDecorator]  # it keeps the signature
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         reply = self.model.invoke(_to_langchain(messages), **kwargs)
         return ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=reply.text))
 
-    @llm_chat_callback()
+    @llm_chat_callback()  # pyright: ignore[reportUntypedFunctionDecorator]  # it keeps the signature
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         def pieces() -> ChatResponseGen:
             text = ""

@@ -1,0 +1,192 @@
+"""Does a sentence follow from the passage it cites? What does not is never sent as fact.
+
+The test is lexical on purpose: it can be read, it costs microseconds and it errs
+towards refusing. A sentence is supported by a stretch of at most three
+consecutive sentences of one passage when
+
+1. every hard fact in it (number, version, error code, path, address) stands there,
+2. neither turns the other's sense round (a negation or an opposite on one side only),
+3. enough of its topical words stand there, or fewer when embeddings agree as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assistant.answer.text import WORD, clean, sentences, stems, without_bullet
+from assistant.model import Passage
+
+Encode = Callable[[Sequence[str]], NDArray[np.float32]]
+"""texts -> one L2-normalised row each"""
+
+ENOUGH = 0.7
+"""Share of a sentence's topical words that must stand in the quote."""
+ENOUGH_WITH_MEANING = 0.5
+"""The same where the embeddings of sentence and quote agree to MEANING."""
+MEANING = 0.7
+WINDOW = 3
+"""Sentences a quote may span."""
+
+_MARKERS = re.compile(r"\s*\[(\d{1,3}(?:\s*[,;]\s*\d{1,3})*)\]")
+_FACT = re.compile(
+    r"https?://[^\s<>\"')\]]+|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?:[A-Za-z]:\\|~?/|\.{1,2}/)[\w.\\/~-]+|"
+    r"\b[\w-]+(?:\.[\w-]+)+\b|\b[A-Za-z]+_\w+\b|\b[A-Z][A-Z0-9]*-\d[\w-]*\b|\b0x[0-9A-Fa-f]+\b|"
+    r"\b\w*\d\w*(?:[.,:]\d+)*\b"
+)
+_NUMBERS = {
+    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10
+}  # fmt: skip
+_NEGATING = """
+    not no never without none nothing neither nor cannot nobody unable impossible isnt arent wasnt werent dont
+    doesnt didnt cant couldnt wont wouldnt shouldnt hasnt havent hadnt mustnt unsupported unavailable
+"""
+_NEGATIONS = frozenset(_NEGATING.split())
+_OPPOSITES = {
+    word: pair
+    for pair in (
+        ("enable", "disable"), ("allow", "block"), ("increase", "decrease"), ("before", "after"),
+        ("above", "below"), ("always", "never"), ("more", "less"), ("online", "offline"), ("on", "off"),
+        ("lock", "unlock"), ("install", "uninstall"), ("minimum", "maximum"), ("start", "stop"),
+        ("import", "export"), ("check", "uncheck"), ("select", "deselect"), ("required", "optional"),
+        ("upgrade", "downgrade"), ("incoming", "outgoing"), ("free", "paid"), ("public", "private"),
+    )
+    for word in pair
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """How well a passage bears out a sentence."""
+
+    score: float
+    """share of the sentence's topical words in the quote, 0..1"""
+    quote: str
+    """the stretch of the (cleaned) passage that supports it best"""
+    reason: str = ""
+    """empty when supported, else what is missing"""
+
+    @property
+    def holds(self) -> bool:
+        return not self.reason
+
+
+def split_markers(sentence: str) -> tuple[str, tuple[int, ...]]:
+    """A sentence without its markers, and the markers: "So it is [1, 3]." -> ("So it is.", (1, 3))."""
+    found = [int(number) for group in _MARKERS.findall(sentence) for number in re.findall(r"\d+", group)]
+    return _MARKERS.sub("", sentence).strip(), tuple(dict.fromkeys(found))
+
+
+def support(sentence: str, passage: str, *, encode: Encode | None = None) -> Support:
+    """Whether `passage` (raw text) supports `sentence` (without markers), and with which words."""
+    text = clean(passage)
+    sentence = without_bullet(sentence)
+    wanted = set(stems(sentence))
+    if not wanted:
+        return Support(0.0, "", "it says nothing")
+    quote, score = _best_window(wanted, text)
+    if missing := facts(sentence) - facts(text):
+        return Support(score, quote, f"not in the source: {', '.join(sorted(missing))}")
+    if _turned(sentence, quote):
+        return Support(score, quote, "the source says the opposite")
+    if score >= ENOUGH:
+        return Support(score, quote)
+    if encode is not None and score >= ENOUGH_WITH_MEANING:
+        pair = encode([sentence, quote])
+        if float(pair[0] @ pair[1]) >= MEANING:
+            return Support(score, quote)
+    return Support(score, quote, "too few of its words are in the source")
+
+
+def verify(
+    sentence: str, passages: Sequence[Passage], *, encode: Encode | None = None
+) -> tuple[str, tuple[tuple[int, str], ...]] | None:
+    """The sentence with the markers that hold, and (marker, quote) for each; None when none does.
+
+    The passages it cites are tried first. If none of them supports it, the one that does
+    is cited instead: a small model gets the fact right more often than the number.
+    """
+    bare, cited = split_markers(sentence)
+    if not bare:
+        return None
+    held: list[tuple[int, str]] = []
+    for marker in cited:
+        if 1 <= marker <= len(passages):
+            found = support(bare, passages[marker - 1].text, encode=encode)
+            if found.holds:
+                held.append((marker, found.quote))
+    if not held:
+        tried = [
+            (support(bare, p.text, encode=encode), n) for n, p in enumerate(passages, 1) if n not in cited
+        ]
+        best = max((t for t in tried if t[0].holds), key=lambda t: t[0].score, default=None)
+        if best is None:
+            return None
+        held.append((best[1], best[0].quote))
+    return with_markers(bare, [marker for marker, _ in held]), tuple(held)
+
+
+def with_markers(sentence: str, markers: Sequence[int]) -> str:
+    """The sentence followed by its markers, each in its own brackets."""
+    return f"{sentence} " + "".join(f"[{marker}]" for marker in markers)
+
+
+def facts(text: str) -> set[str]:
+    """What must be exact in a text: numbers, versions, codes, identifiers, paths, addresses, links."""
+    found = {re.sub(r"^v(?=\d)", "", match.rstrip(".,:;").lower()) for match in _FACT.findall(text)}
+    words = {word.lower() for word in WORD.findall(text)}
+    return {fact for fact in found if fact} | {str(_NUMBERS[word]) for word in words & _NUMBERS.keys()}
+
+
+def _best_window(wanted: set[str], text: str) -> tuple[str, float]:
+    """The shortest stretch of at most WINDOW sentences with the most of the wanted words."""
+    parts = sentences(text)
+    words = [set(stems(part.text)) for part in parts]
+    best, best_score = "", -1.0
+    for first in range(len(parts)):
+        held: set[str] = set()
+        for last in range(first, min(first + WINDOW, len(parts))):
+            held |= words[last]
+            score = len(wanted & held) / len(wanted) - 0.01 * (last - first)
+            if score > best_score:
+                best, best_score = text[parts[first].start : parts[last].end], score
+    return best, max(best_score, 0.0)
+
+
+def _turned(sentence: str, quote: str) -> bool:
+    """Whether one of the two denies what the other says."""
+    said, source = _words(sentence), _words(quote)
+    if bool(said & _NEGATIONS) and not source & _NEGATIONS:
+        return True
+    if source & _NEGATIONS and not said & _NEGATIONS:
+        # A denial elsewhere in a longer quote does no harm; one in the sentence that matches best does.
+        nearest, _ = _nearest(sentence, quote)
+        if _words(nearest) & _NEGATIONS:
+            return True
+    return any(
+        (other := pair[1] if word == pair[0] else pair[0]) in source
+        and word not in source
+        and other not in said
+        for word, pair in _OPPOSITES.items()
+        if word in said
+    )
+
+
+def _nearest(sentence: str, quote: str) -> tuple[str, float]:
+    """The clause of the quote that shares most words with the sentence."""
+    wanted = set(stems(sentence))
+    clauses = [
+        clause
+        for part in sentences(quote)
+        for clause in re.split(r"[;,]\s+(?=(?:but|and|or|so|which|while)\b)", part.text)
+    ]
+    scored = [(clause, len(wanted & set(stems(clause))) / max(1, len(wanted))) for clause in clauses]
+    return max(scored, key=lambda pair: pair[1], default=("", 0.0))
+
+
+def _words(text: str) -> set[str]:
+    return {word.lower().replace("’", "").replace("'", "") for word in WORD.findall(text)}

@@ -1,0 +1,300 @@
+"""From a question to a cited answer: the LlamaIndex query engine every surface asks.
+
+`stream` yields events; the CLI, the web, Slack and `answer` all drain the same
+ones. Text comes sentence by sentence, each after it was verified: what was once
+shown is never taken back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import structlog
+from langchain_core.language_models import BaseChatModel
+from llama_index.core.base.base_query_engine import BaseQueryEngine
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.base.response.schema import Response
+from llama_index.core.prompts.mixin import PromptMixinType
+from llama_index.core.schema import QueryBundle
+
+from assistant.answer import abstain, cite, extract, prompt, rewrite
+from assistant.answer.text import clean, safe_url, sentences
+from assistant.errors import QuestionRejected
+from assistant.generate import base
+from assistant.model import Answer, Citation, Passage, Turn
+from assistant.retrieve.nodes import from_node, to_node
+
+log = structlog.get_logger()
+
+NEAREST = 3
+"""Sources a refusal names."""
+
+
+class Strategy(StrEnum):
+    QUOTE = "quote"
+    """the sources' own sentences; the generator is not asked"""
+    WRITE = "write"
+    """the generator's sentences, those that hold"""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    step: str
+    """`searching`, `reading` or `answering`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the answer may cite: marker n is the n-th."""
+
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """Verified text to append to what was sent before."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    answer: Answer
+
+
+Event = Status | Sources | TextDelta | Done
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An answer as it grows."""
+
+    question: str
+    model: str
+    text: str = ""
+    citations: list[Citation] = field(default_factory=list[Citation])
+    passages: tuple[Passage, ...] = ()
+    confidence: float = 0.0
+    timings: dict[str, float] = field(default_factory=dict[str, float])
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, sentence: str, held: Sequence[tuple[int, str]], *, line: bool) -> TextDelta:
+        """Append a verified sentence (markers included) and its citations."""
+        gap = ("\n" if line else " ") if self.text else ""
+        start = len(self.text) + len(gap)
+        self.timings.setdefault("first_token", time.monotonic() - self.started)
+        self.text += gap + sentence
+        self.citations += [
+            Citation(marker, self.passages[marker - 1], quote, (start, len(self.text)))
+            for marker, quote in held
+        ]
+        return TextDelta(gap + sentence)
+
+    @contextmanager
+    def timed(self, step: str) -> Generator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings[step] = self.timings.get(step, 0.0) + time.monotonic() - start
+
+    def done(self, refusal: str = "") -> Done:
+        log.info(
+            "answer.done",
+            passages=len(self.passages),
+            citations=len(self.citations),
+            confidence=round(self.confidence, 3),
+            refused=bool(refusal),
+        )
+        return Done(
+            Answer(
+                text=self.text,
+                citations=tuple(self.citations),
+                confidence=self.confidence,
+                refusal=refusal,
+                passages=self.passages,
+                question=self.question,
+                model=self.model,
+                timings=self.timings,
+            )
+        )
+
+
+class DeskQueryEngine(BaseQueryEngine):
+    """Answers for whomever its retriever asks as: make one a request, they cost nothing.
+
+    `encode` turns texts into L2-normalised rows and sharpens the choice of sentences;
+    without it words decide. `strategy` defaults to quoting for a small local model
+    and to writing for any other.
+    """
+
+    def __init__(
+        self,
+        retriever: BaseRetriever,
+        model: BaseChatModel,
+        *,
+        encode: cite.Encode | None = None,
+        strategy: Strategy | None = None,
+        threshold: float = abstain.THRESHOLD,
+        question_max_chars: int = 20_000,
+    ) -> None:
+        super().__init__(callback_manager=None)
+        self.retriever = retriever
+        self.model = model
+        self.llm = base.DeskLLM(model)
+        self.encode = encode
+        self.strategy = strategy or (Strategy.QUOTE if base.quotes(model) else Strategy.WRITE)
+        self.threshold = threshold
+        self.question_max_chars = question_max_chars
+
+    def answer(self, question: str, *, history: Sequence[Turn] = ()) -> Answer:
+        """The whole answer at once. Raises what `stream` raises."""
+        for event in self.stream(question, history=history):
+            if isinstance(event, Done):
+                return event.answer
+        raise AssertionError("a stream ends with Done")
+
+    def stream(self, question: str, *, history: Sequence[Turn] = ()) -> Generator[Event]:
+        """Events up to one `Done`. Closing it stops the generator at its next token.
+
+        Raises `QuestionRejected` for a question that is empty or too long.
+        """
+        question = self._checked(question)
+        draft = _Draft(question, model=base.name(self.model))
+        yield Status("searching")
+        with draft.timed("rewrite"):
+            draft.question = self._standalone(question, history)
+        with draft.timed("retrieve"):
+            nodes = self.retriever.retrieve(QueryBundle(draft.question))
+            draft.passages = tuple(from_node(node) for node in nodes)
+        yield Sources(draft.passages)
+        if not draft.passages:
+            yield from _decline(draft, "nothing was found")
+            return
+        yield Status("reading")
+        with draft.timed("read"):
+            candidates = extract.read(draft.question, draft.passages, encode=self.encode)
+            found = abstain.features(draft.question, draft.passages, candidates)
+            draft.confidence = abstain.confidence(found)
+        if draft.confidence < self.threshold:
+            yield from _decline(draft, f"confidence {draft.confidence:.2f} is below {self.threshold:.2f}")
+            return
+        yield Status("answering")
+        if self.strategy is Strategy.WRITE:
+            refusal = yield from self._write(draft)
+        else:
+            refusal = yield from _quote(draft, candidates)
+        if refusal:
+            yield from _decline(draft, refusal)
+        else:
+            yield draft.done()
+
+    def _checked(self, question: str) -> str:
+        question = question.strip()
+        if not any(character.isalnum() for character in question):
+            raise QuestionRejected("There was no question. Nothing was sent; write one and ask again.")
+        if len(question) > self.question_max_chars:
+            raise QuestionRejected(
+                f"The question has {len(question):,} characters and at most {self.question_max_chars:,} are "
+                "read. Nothing was sent; shorten it and ask again."
+            )
+        return question
+
+    def _standalone(self, question: str, history: Sequence[Turn]) -> str:
+        if not history:
+            return question
+        if self.strategy is Strategy.WRITE and not base.quotes(self.model):
+            try:
+                written = self.llm.chat(prompt.condensing(question, history)).message.content or ""
+            except Exception as error:  # a provider's own errors; the rule needs no provider
+                log.warning("rewrite.failed", error=type(error).__name__)
+            else:
+                if 0 < len(written := " ".join(written.split())) <= 2 * len(question) + 500:
+                    return written
+        return rewrite.carry_over(question, history)
+
+    def _write(self, draft: _Draft) -> Generator[Event, None, str]:
+        """The generator's sentences as they hold; returns why there is no answer, or nothing."""
+        limits = base.limits(self.model)
+        messages, kept = prompt.answering(
+            draft.question,
+            draft.passages,
+            count=lambda text: base.count_tokens(self.model, text),
+            limit=limits.prompt,
+        )
+        seen = 0
+        for sentence, line in self._generated(draft, messages):
+            if prompt.DECLINED in sentence:
+                return "" if draft.text else "the generator found no answer in the sources"
+            seen += 1
+            with draft.timed("verify"):
+                verified = cite.verify(sentence, draft.passages[:kept], encode=self.encode)
+            if verified:
+                yield draft.add(*verified, line=line)
+        log.info("answer.verified", sentences=seen, citations=len(draft.citations))
+        return "" if draft.text else "no sentence of the generator was supported by the sources"
+
+    def _generated(self, draft: _Draft, messages: list[ChatMessage]) -> Generator[tuple[str, bool]]:
+        """Sentences as soon as they are complete, and whether each begins a line."""
+        pieces = self.llm.stream_chat(messages)
+        text, sent = "", 0
+        try:
+            with draft.timed("generate"):
+                for piece in pieces:
+                    text += piece.delta or ""
+                    # The last one may still grow, or be followed by its marker.
+                    complete = sentences(text)[:-1]
+                    for sentence in complete[sent:]:
+                        yield sentence.text, "\n" in text[: sentence.start].rstrip(" ")[-1:]
+                    sent = max(sent, len(complete))
+            for sentence in sentences(text)[sent:]:
+                yield sentence.text, "\n" in text[: sentence.start].rstrip(" ")[-1:]
+        finally:
+            pieces.close()
+
+    def _query(self, query_bundle: QueryBundle) -> Response:
+        answer = self.answer(query_bundle.query_str)
+        return Response(
+            response=answer.text,
+            source_nodes=[to_node(passage) for passage in answer.passages],
+            metadata={"answer": answer},
+        )
+
+    async def _aquery(self, query_bundle: QueryBundle) -> Response:
+        return await asyncio.to_thread(self._query, query_bundle)
+
+    def _get_prompt_modules(self) -> PromptMixinType:
+        return {}
+
+
+def _quote(draft: _Draft, candidates: Sequence[extract.Candidate]) -> Generator[Event, None, str]:
+    for stretch in extract.choose(candidates):
+        for number, sentence in enumerate(stretch.sentences):
+            marked = cite.with_markers(sentence, [stretch.marker])
+            yield draft.add(marked, [(stretch.marker, sentence)], line=stretch.steps or number == 0)
+    return "" if draft.text else "nothing in the sources could be quoted"
+
+
+def _decline(draft: _Draft, reason: str) -> Generator[Event]:
+    """Say that the sources don't have it, name the nearest ones and offer a person."""
+    lines = ["I could not find the answer to this in the sources I may read."]
+    nearest: dict[str, str] = {}
+    for passage in draft.passages:
+        title = " ".join(clean(passage.title).split()) or "untitled"
+        nearest.setdefault(title, safe_url(passage.url))
+    if nearest:
+        lines.append("The nearest I found:")
+        lines += [
+            f"- {title}: {url}" if url else f"- {title}" for title, url in list(nearest.items())[:NEAREST]
+        ]
+    lines.append("Shall I hand this over to a person?")
+    draft.text = "\n".join(lines)
+    draft.citations.clear()
+    yield TextDelta(draft.text)
+    yield draft.done(refusal=reason)

@@ -1,0 +1,155 @@
+"""Words, sentences and cleaning: what citing, extracting and abstaining have in common.
+
+Text of sources is data. `clean` makes it inert before a model or a reader sees it:
+no markup that renders, nothing that looks like our own markers or delimiters.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+import snowballstemmer
+
+_STOPWORDS = """
+    a about after all also am an and any are as at be because been before being but by can could did do
+    does doing down else ever for from get got had has have having he help her here hers hi him his how
+    i if in into is it its just like me more most my need of on once only or other our out over own
+    please really same she should so some such than thank thanks that the their them then there these
+    they this those through to too under until up us very want was way we well were what when where
+    which while who whom why will with would you your yours hello im ive id dont
+"""
+STOPWORDS = frozenset(_STOPWORDS.split())
+"""Words that say nothing about the topic. Negations are not among them: they change what is claimed."""
+
+_CONTROL = re.compile(
+    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]"
+)
+_BLOCKS = re.compile(r"<(script|style|iframe|object|svg)\b.*?(</\1\s*>|\Z)|<!--.*?(-->|\Z)", re.S | re.I)
+_TAG = re.compile(
+    r"</?(a|abbr|article|aside|b|blockquote|body|br|button|center|code|dd|del|details|div|dl|dt|em|embed|figure|"
+    r"font|footer|form|h[1-6]|head|header|hr|html|i|img|input|ins|kbd|label|li|link|main|mark|meta|nav|ol|option|"
+    r"p|pre|q|s|samp|section|select|small|span|strike|strong|sub|summary|sup|table|tbody|td|textarea|tfoot|th|"
+    r"thead|tr|tt|u|ul|var|video|audio|source|script|style|iframe|object|svg|base)\b[^<>]*>",
+    re.I,
+)
+_IMAGE = re.compile(r"!\[([^\]]*)\]\([^)]*\)")
+_LINK = re.compile(r"\[([^\]]+)\]\((?:[^()]|\([^()]*\))*\)")
+_SCHEME = re.compile(r"\b(javascript|vbscript|data|file|about|blob)\s*:(?=\S)", re.I)
+_MARKER = re.compile(r"\[(\s*\d[\d\s,;-]*)\]")
+_HEADING = re.compile(r"^\s{0,3}#{1,6}\s+", re.M)
+_EMPHASIS = re.compile(r"(?<!\w)(\*{1,3})(?=\S)([^\n]+?)(?<=\S)\1(?!\w)")
+
+WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+
+
+def clean(text: str) -> str:
+    """A source's text as inert plain text: no HTML, links, images, control characters or `[1]` of its own.
+
+    Angle brackets that could open a tag become ‹ and ›, so that our delimiters cannot be forged.
+    """
+    text = html.unescape(html.unescape(text))
+    text = _CONTROL.sub("", text.replace("\r\n", "\n"))
+    text = _TAG.sub(" ", _BLOCKS.sub(" ", text))
+    text = text.replace("<", "‹").replace(">", "›")
+    text = _LINK.sub(r"\1", _IMAGE.sub(r"\1", text))
+    text = _MARKER.sub(r"(\1)", text)
+    text = _EMPHASIS.sub(r"\2", _EMPHASIS.sub(r"\2", _HEADING.sub("", text)))
+    return _SCHEME.sub(r"\1 :", text)
+
+
+def safe_url(url: str) -> str:
+    """An http(s) address fit to be shown as a link, or nothing."""
+    return url if re.fullmatch(r"https?://[^\s<>\"'`\[\]{}|\\^]+", url) else ""
+
+
+@lru_cache(maxsize=50_000)
+def _stem(word: str) -> str:
+    return _stemmer.stemWord(word)
+
+
+_stemmer = snowballstemmer.stemmer("english")
+
+
+def stems(text: str) -> list[str]:
+    """The topical words of a text in order, lower case and stemmed."""
+    words = (word.lower().replace("’", "'").removesuffix("'s") for word in WORD.findall(text))
+    return [_stem(word) for word in words if word.replace("'", "") not in STOPWORDS]
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One sentence, heading or list item of a text."""
+
+    text: str
+    start: int
+    block: int
+    """which paragraph or list it belongs to"""
+    step: bool = False
+    """a list item"""
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+_ITEM = re.compile(r"\s*(?:[-*•‣]|\d{1,2}[.)])\s+")
+_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*(?:\s*\[\d+\])*\s+(?=[\"'“‘(]?[A-Z0-9À-Þ#*])")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Mr|Mrs|Ms|Dr|St|No|Nr|approx|Inc|Ltd|Fig|ca|resp)\.|\b[A-Z]\.|^\d+\.)$"
+)
+
+
+def sentences(text: str) -> list[Sentence]:
+    """Split text into sentences; a list item is one, a line break inside a paragraph is not an end.
+
+    Offsets are into `text`.
+    """
+    found: list[Sentence] = []
+    block, was_step, after_gap = 0, False, True
+    for start, line, joined in _lines(text):
+        if not line.strip():
+            after_gap = True
+            continue
+        step = bool(_ITEM.match(line))
+        if (after_gap and not (step and was_step)) or step != was_step or not (step or joined):
+            block += 1
+        for offset, piece in _pieces(line) if not step else [(0, line)]:
+            lead = len(piece) - len(piece.lstrip())
+            if stripped := piece.strip():
+                found.append(Sentence(stripped, start + offset + lead, block, step))
+        was_step, after_gap = step, False
+    return found
+
+
+def without_bullet(line: str) -> str:
+    """A list item without its bullet or number."""
+    return _ITEM.sub("", line, count=1) if _ITEM.match(line) else line
+
+
+def _lines(text: str) -> list[tuple[int, str, bool]]:
+    """Lines with their offsets. A line that goes on in lower case belongs to the one before."""
+    lines: list[tuple[int, str, bool]] = []
+    position = 0
+    for line in text.split("\n"):
+        goes_on = bool(lines) and bool(lines[-1][1].strip()) and bool(re.match(r"\s*[a-zß-ÿ(]", line))
+        if goes_on and not _ITEM.match(line):
+            start, before, _ = lines.pop()
+            lines.append((start, before + "\n" + line, True))
+        else:
+            lines.append((position, line, False))
+        position += len(line) + 1
+    return lines
+
+
+def _pieces(line: str) -> list[tuple[int, str]]:
+    pieces: list[tuple[int, str]] = []
+    start = 0
+    for end in _END.finditer(line):
+        if not _ABBREVIATION.search(line[start : end.start()]):
+            pieces.append((start, line[start : end.end()]))
+            start = end.end()
+    pieces.append((start, line[start:]))
+    return pieces
