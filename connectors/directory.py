@@ -1,0 +1,343 @@
+"""A folder of this machine, local or mounted (NFS, SMB, a container's volume).
+
+Every sync lists the whole folder and compares it with the snapshot in the checkpoint.
+A file is read when its inode, size, mtime or ctime moved; where only its readers
+changed nothing is read; the same inode, size and mtime under another path is a rename.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import mimetypes
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import quote
+
+import structlog
+from pydantic import Field
+
+from assistant.errors import SourceBusy
+from assistant.model import (
+    EVERYONE,
+    Access,
+    AccessChanged,
+    Batch,
+    Change,
+    Delete,
+    Failed,
+    Kind,
+    Member,
+    Renamed,
+    SourceDocument,
+    Upsert,
+)
+from connectors import posix
+from connectors.access import AccessRules, Tokens, read_people
+from connectors.base import BATCH_SIZE, ConnectorSettings
+from connectors.listing import FILE_SYSTEM_AWAY, File, Lister, Listing, open_inside
+from connectors.snapshot import Snapshot
+
+BATCH_BYTES = 16 * 2**20
+"""a batch is closed once its files hold more than this"""
+CHECK_LIMIT = 20_000
+"""`check` stops counting files here"""
+DEFAULT_EXCLUDE = (
+    *(".*", "~$*", "*~", "#*#", "*.tmp", "*.swp", "*.part", "*.crdownload"),
+    *("Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information", "@eaDir"),
+    *("lost+found", "node_modules", "__pycache__", "__MACOSX"),
+)
+
+log = structlog.get_logger(__name__)
+
+
+class DirectorySettings(ConnectorSettings):
+    path: Path = Field(description="Folder to read, as this machine sees it.")
+    include: tuple[str, ...] = Field(
+        default=("**",), description="Globs of files to take; a glob without a slash matches at any depth."
+    )
+    exclude: tuple[str, ...] = Field(
+        default=DEFAULT_EXCLUDE, description="Globs of files and folders to leave out, before `include`."
+    )
+    url_prefix: str = Field(
+        default="", description="Start of a file's link, before its path in the folder; default: file://"
+    )
+    access: Annotated[Literal["posix"] | Tokens, Field(union_mode="left_to_right")] = Field(
+        default="posix",
+        description="Who may read: posix (owners, mode bits and ACLs; readable by others means "
+        "everyone), everyone, nobody, or tokens such as group:support.",
+    )
+    access_rules: dict[str, Tokens] = Field(
+        default_factory=dict[str, tuple[str, ...]],
+        description="Tokens for paths matching a glob, in place of `access`, e.g. restricted/** = "
+        "group:security. Of several matching globs the most specific counts.",
+    )
+    people: Path | None = Field(
+        default=None,
+        description="JSON file of users and their groups; without it those of this machine are used.",
+    )
+    follow_symlinks: bool = Field(
+        default=False,
+        description="Follow symbolic links that stay within the folder; others are never followed.",
+    )
+    max_file_mb: int = Field(
+        default=100, ge=1, description="Files above this many MB are recorded as failures, unread."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What is to be done about one file."""
+
+    kind: Literal["read", "access", "rename", "delete", "fail"]
+    id: str
+    file: File | None = None
+    old_id: str = ""
+    reason: str = ""
+
+
+class DirectoryConnector:
+    Settings: ClassVar[type[ConnectorSettings]] = DirectorySettings
+
+    def __init__(self, settings: DirectorySettings) -> None:
+        self._settings = settings
+        self._root = os.path.abspath(settings.path.expanduser())
+        self._lister = Lister(
+            self._root,
+            include=settings.include,
+            exclude=settings.exclude,
+            rules=AccessRules(settings.access_rules),
+            access=None if settings.access == "posix" else Access(frozenset(settings.access)),
+            follow_symlinks=settings.follow_symlinks,
+            salt=settings.url_prefix,
+        )
+        self._known_empty = False
+
+    def check(self) -> str:
+        listing = self._lister.list(limit=CHECK_LIMIT)
+        megabytes = sum(file.size for file in listing.files.values()) / 2**20
+        nobody = sum(not file.seen.access for file in listing.files.values())
+        at_least = "at least " if len(listing.files) >= CHECK_LIMIT else ""
+        notes = [f"{at_least}{len(listing.files):,} files ({megabytes:,.1f} MB)"]
+        if nobody:
+            notes.append(f"{nobody:,} of them readable by nobody as far as can be told")
+        if listing.unseen:
+            notes.append(f"{len(listing.unseen):,} places that can't be looked at")
+        return f"The folder {self._root} holds {', '.join(notes)}."
+
+    def sync(self, checkpoint: Mapping[str, Any] | None) -> Iterator[Batch]:
+        known = Snapshot(checkpoint)
+        listing = self._lister.list()
+        self._known_empty = not known.files and not listing.files
+        self._refuse_unmounted(known, listing)
+        known.mounts = listing.mounts
+        plan = _plan(known, listing)
+        log.info("directory listed", files=len(listing.files), known=len(known.files), changes=len(plan))
+        pending: list[Change] = []
+        size = 0
+        for step in plan:
+            changes = self._carry_out(step, known)
+            weight = sum(len(c.document.body) for c in changes if isinstance(c, Upsert))
+            # The snapshot must not know of this step yet when the batch before it is closed.
+            if pending and (len(pending) + len(changes) > BATCH_SIZE or size + weight > BATCH_BYTES):
+                yield Batch(tuple(pending), known.checkpoint(), total=len(plan))
+                pending, size = [], 0
+            _record(step, changes, known)
+            pending += changes
+            size += weight
+        if pending:
+            yield Batch(tuple(pending), known.checkpoint(), total=len(plan))
+
+    def inventory(self) -> Iterator[str]:
+        listing = self._lister.list()
+        if listing.unseen:
+            raise SourceBusy(
+                f"{len(listing.unseen):,} places under {self._root} can't be looked at, the first is "
+                f"«{min(listing.unseen)}», so what is gone can't be told. Nothing was deleted. Give "
+                "Deskhand's user the right to list them, or exclude them."
+            )
+        if not listing.files and not self._known_empty:
+            raise SourceBusy(_looks_unmounted(f"The folder {self._root} has no files"))
+        yield from sorted(listing.files)
+
+    def memberships(self) -> Iterator[Member]:
+        """The people file's users; without one this machine's, where access may name them."""
+        settings = self._settings
+        if settings.people is not None:
+            yield from read_people(settings.people.expanduser())
+        elif settings.access not in ((), (EVERYONE,)) or settings.access_rules:
+            yield from posix.local_members()
+
+    def close(self) -> None:
+        """Nothing is held open between calls."""
+
+    def _refuse_unmounted(self, known: Snapshot, listing: Listing) -> None:
+        """Raise `SourceBusy` where a mounted file system seems to be gone rather than its files deleted."""
+        if known.files and not listing.files and not listing.unseen:
+            raise SourceBusy(_looks_unmounted(f"The folder {self._root} has no files any more"))
+        for mount in set(known.mounts) - set(listing.mounts):
+            under = f"{mount}/" if mount else ""
+            before = [file for file in known.files if file.startswith(under)]
+            place = os.path.join(self._root, mount)
+            if before and os.path.isdir(place) and not any(file in listing.files for file in before):
+                raise SourceBusy(_looks_unmounted(f"{place} is no mounted file system any more"))
+
+    def _carry_out(self, step: _Step, known: Snapshot) -> list[Change]:
+        """The changes to hand over for `step`; none when the file vanished meanwhile."""
+        match step.kind:
+            case "delete":
+                return [Delete(step.id)]
+            case "fail":
+                return [Failed(step.id, step.reason)]
+            case _:
+                assert step.file is not None  # noqa: S101 (the other steps are about a listed file)
+        file = step.file
+        changes: list[Change] = []
+        if step.kind == "rename":
+            changes.append(Renamed(step.old_id, file.id, _title(file.id), self._url(file)))
+        elif step.kind == "read":
+            changes += self._read(file)
+            if not changes:
+                return []
+        before = known.files.get(step.old_id or file.id)
+        # Said beside the Upsert too: its revision may be the known one, and then it is skipped.
+        if before is not None and before.access != file.seen.access:
+            changes.append(AccessChanged(file.id, Access(frozenset(file.seen.access))))
+        return changes
+
+    def _read(self, file: File) -> list[Change]:
+        limit = self._settings.max_file_mb * 2**20
+        if file.size > limit:
+            return [Failed(file.id, self._too_large(file.size))]
+        try:
+            handle = open_inside(self._root, file.path, follow_symlinks=self._settings.follow_symlinks)
+            with os.fdopen(handle, "rb") as stream:
+                status = os.fstat(handle)
+                body = stream.read(limit + 1)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            if error.errno in FILE_SYSTEM_AWAY:
+                raise SourceBusy(
+                    f"The file system of {self._root} went away while files were read: {error.strerror}. "
+                    "Nothing was lost; the sync goes on where it stopped once its server is back."
+                ) from error
+            return [
+                Failed(
+                    file.id,
+                    f"It can't be read: {error.strerror}. Give Deskhand's user the right to read it; "
+                    "it is tried again at the next sync.",
+                )
+            ]
+        if len(body) > limit:
+            return [Failed(file.id, self._too_large(status.st_size))]
+        return [Upsert(self._document(file, body, status))]
+
+    def _document(self, file: File, body: bytes, status: os.stat_result) -> SourceDocument:
+        # The revision follows the content, so that a touched, copied or restored file is not embedded again.
+        digest = hashlib.blake2b(f"{self._settings.url_prefix}\n".encode(), digest_size=16)
+        digest.update(body)
+        born: float = getattr(status, "st_birthtime", status.st_mtime)
+        return SourceDocument(
+            external_id=file.id,
+            kind=Kind.DOCUMENT,
+            title=_title(file.id),
+            body=body,
+            revision=digest.hexdigest(),
+            access=Access(frozenset(file.seen.access)),
+            url=self._url(file),
+            media_type=_MEDIA_TYPES.guess_type(file.id, strict=False)[0] or "",
+            created_at=dt.datetime.fromtimestamp(min(born, status.st_mtime), dt.UTC),
+            updated_at=dt.datetime.fromtimestamp(status.st_mtime, dt.UTC),
+            metadata={"path": file.id, "bytes": len(body)},
+        )
+
+    def _url(self, file: File) -> str:
+        prefix = self._settings.url_prefix or f"file://{quote(os.fsencode(self._root))}"
+        return f"{prefix.rstrip('/')}/{quote(os.fsencode(file.path))}"
+
+    def _too_large(self, size: int) -> str:
+        return (
+            f"It has {size / 2**20:,.0f} MB, more than max_file_mb allows ({self._settings.max_file_mb}). "
+            "It was not read; raise the setting or exclude it."
+        )
+
+
+def _plan(known: Snapshot, listing: Listing) -> list[_Step]:
+    """The steps from `known` to `listing`, files in the order of their ids, then deletions and failures.
+
+    A rename is only seen where the old path is gone and the new one was unknown: then
+    steps never depend on each other, whatever was swapped with whatever.
+    """
+    gone = {file for file in known.files if file not in listing.files and listing.covers(file)}
+    movable = {(known.files[file].content, PurePosixPath(file).suffix): file for file in sorted(gone)}
+    steps: list[_Step] = []
+    for name, file in sorted(listing.files.items()):
+        before = known.files.get(name)
+        if before == file.seen:
+            continue
+        if before is None:
+            old = movable.pop((file.seen.content, PurePosixPath(name).suffix), None)
+            if old is None:
+                steps.append(_Step("read", name, file))
+            else:
+                gone.discard(old)
+                steps.append(_Step("rename", name, file, old_id=old))
+        elif before.content == file.seen.content and before.access != file.seen.access:
+            steps.append(_Step("access", name, file))
+        else:
+            # A ctime that moved alone may be an edit whose mtime a tool set back.
+            steps.append(_Step("read", name, file))
+    steps += [_Step("delete", name) for name in sorted(gone)]
+    steps += [_Step("fail", name, reason=reason) for name, reason in sorted(listing.unseen.items())]
+    return steps
+
+
+def _record(step: _Step, changes: list[Change], known: Snapshot) -> None:
+    """Write into the snapshot what `changes` hand over; a file that failed stays due."""
+    if step.kind in ("delete", "rename"):
+        known.drop(step.old_id or step.id)
+    if step.file is None or not changes:
+        return
+    before = known.files.get(step.id)
+    if not any(isinstance(change, Failed) for change in changes):
+        known.set(step.id, step.file.seen)
+    elif before is not None and before.access != step.file.seen.access:
+        known.set(step.id, before._replace(access=step.file.seen.access))
+
+
+def _title(name: str) -> str:
+    return PurePosixPath(name).stem
+
+
+def _looks_unmounted(what: str) -> str:
+    return (
+        f"{what}, which looks like a mount that is missing. Nothing was changed or deleted. Mount it "
+        "again; if the files are gone for good, remove this source."
+    )
+
+
+_MEDIA_TYPES = mimetypes.MimeTypes()
+"""Python's own table, not this machine's, with the types it lacks."""
+for _suffix, _type in {
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".rst": "text/x-rst",
+    ".eml": "message/rfc822",
+    ".msg": "application/vnd.ms-outlook",
+    ".yaml": "application/yaml",
+    ".yml": "application/yaml",
+    ".jsonl": "application/jsonl",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".odt": "application/vnd.oasis.opendocument.text",
+    ".ods": "application/vnd.oasis.opendocument.spreadsheet",
+    ".odp": "application/vnd.oasis.opendocument.presentation",
+    ".rtf": "application/rtf",
+    ".epub": "application/epub+zip",
+}.items():
+    _MEDIA_TYPES.add_type(_type, _suffix)
