@@ -58,6 +58,8 @@ class Settings(BaseModel):
     """Files above this are recorded as a failure unread."""
     question_max_chars: int = Field(default=20_000, ge=100)
     """Longer questions are refused."""
+    principal: str = ""
+    """Address of the person the command line asks for when `--as` isn't given; empty: nobody in particular."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
 

@@ -17,6 +17,8 @@ import redis
 from assistant import config, servers
 from assistant.config import Settings
 from assistant.runtime.up import running
+from assistant.store.db import Database
+from assistant.weights import KNOWN
 
 PROJECT = Path(__file__).parents[1]
 TEMPLATE = "template_deskhand"
@@ -56,6 +58,10 @@ def template(embedded: Settings) -> str:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"create database {TEMPLATE}")
     schema.migrate(_at(url, TEMPLATE))
+    weights = KNOWN[embedded.embedder]
+    schema.ensure_space(
+        _at(url, TEMPLATE), name=weights.name, revision=weights.files[0].sha256, dimension=384
+    )
     return TEMPLATE
 
 
@@ -78,6 +84,14 @@ def _database(embedded: Settings, template: str) -> Iterator[str]:
         connection.execute(f"create database {name} template {template}")
         yield _at(url, name)
         connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """The same for the store's functions."""
+    made = Database(database_url)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -18,7 +18,9 @@ from assistant.model import Audience, Principal
 Row = dict[str, Any]
 Conn = Connection[DictRow]
 
-_OPTIONS = "-c search_path=deskhand,public -c timezone=UTC -c jit=off -c role="
+_OPTIONS = (
+    "-c search_path=deskhand,public -c timezone=UTC -c jit=off -c plan_cache_mode=force_custom_plan -c role="
+)
 
 
 def _configure(connection: Conn) -> None:
@@ -70,7 +72,7 @@ class Database:
                 max_size=self._size,
                 timeout=self._timeout,
                 max_idle=120,
-                check=ConnectionPool.check_connection,
+                check=ConnectionPool[Conn].check_connection,
                 configure=_configure,
                 kwargs={"options": _OPTIONS + role, "row_factory": dict_row},
                 open=True,

@@ -21,12 +21,6 @@ MAX_ATTEMPTS = 6
 MAX_TERM = 1_000_000_000
 """sparsevec's limit on dimensions"""
 
-_COPY_TYPES = [
-    "int8", "int4", "int2", "int4", "text", "text", "text[]", "int4", "text", "timestamptz",
-    "text", "bool", "text[]", "int4", "int4", "text", "bytea", "halfvec", "int4[]", "sparsevec",
-]  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True)
 class Indexed:
     """A document ready to be written: its row of the queue, its chunks and what to store of each."""
@@ -37,6 +31,7 @@ class Indexed:
     weights: Sequence[Mapping[int, float]]
     vectors: Mapping[bytes, NDArray[np.float32] | HalfVector] = field(repr=False)
     """by hash; holds at least the hashes that the document has no chunk of yet"""
+    title_vector: NDArray[np.float32] = field(repr=False)
 
 
 def claim(connection: Conn, *, limit: int) -> list[int]:
@@ -92,14 +87,20 @@ def write(connection: Conn, space: int, documents: Sequence[Indexed]) -> int:
         with connection.cursor() as cursor:
             cursor.executemany(SQL["chunk_keep"], moved)
     if fresh:
-        with connection.cursor() as cursor, cursor.copy(SQL["chunk_copy"]) as copy:
-            copy.set_types(_COPY_TYPES)
-            for record in fresh:
-                copy.write_row(record)
+        # Not COPY: that is refused on a table with row-level security.
+        with connection.cursor() as cursor:
+            cursor.executemany(SQL["chunk_add"], fresh)
     with connection.cursor() as cursor:
         cursor.executemany(
             SQL["document_indexed"],
-            [{"id": d.row["document_id"], "revision": d.row["revision"]} for d in documents],
+            [
+                {
+                    "id": d.row["document_id"],
+                    "revision": d.row["revision"],
+                    "title_embedding": HalfVector(d.title_vector),
+                }
+                for d in documents
+            ],
         )
     connection.execute(SQL["failure_clear"], {"ids": ids})
     connection.execute(SQL["pending_done"], {"ids": ids})
@@ -154,6 +155,18 @@ def _record(
         # pgvector counts dimensions from 1 in SQL and from 0 in Python.
         SparseVector({term - 1: weight for term, weight in weights.items()}, MAX_TERM),
     )
+
+
+def ready(connection: Conn) -> int:
+    """How many documents could be indexed now."""
+    row = connection.execute(SQL["pending_ready"]).fetchone()
+    return int(row["documents"]) if row else 0
+
+
+def full(connection: Conn, source_id: int, *, documents: int, size: int) -> bool:
+    """Whether a source has so many documents or bytes waiting that reading it should pause."""
+    row = connection.execute(SQL["pending_load"], {"source": source_id}).fetchone()
+    return row is not None and (row["documents"] >= documents or row["bytes"] >= size)
 
 
 def later(connection: Conn, document_id: int, *, seconds: float) -> None:

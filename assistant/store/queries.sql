@@ -21,6 +21,10 @@ select * from source order by name
 -- name: source_remove
 delete from source where id = %(id)s
 
+-- name: source_postpone
+update source set next_sync_at = greatest(next_sync_at, now() + make_interval(secs => %(seconds)s))
+where id = %(id)s and sync_every is not null
+
 -- name: run_request
 insert into sync_run (source_id, prune_all) values (%(source)s, %(prune_all)s)
 on conflict (source_id) where state in ('queued', 'running') do nothing
@@ -241,13 +245,13 @@ where id = %(id)s
 -- name: chunk_drop
 delete from chunk where id = any (%(ids)s)
 
--- name: chunk_copy
-copy chunk (document_id, source_id, space_id, ordinal, kind, audience, acl, customer_id, language, created_at,
+-- name: chunk_add
+insert into chunk (document_id, source_id, space_id, ordinal, kind, audience, acl, customer_id, language, created_at,
             role, is_solution, headings, page, tokens, text, hash, embedding, terms, weights)
-from stdin with (format binary)
+values (%b, %b, %b, %b, %s, %s, %s, %b, %s, %b, %s, %b, %s, %b, %b, %s, %b, %b, %b, %b)
 
 -- name: document_indexed
-update document set revision = %(revision)s where id = %(id)s
+update document set revision = %(revision)s, title_embedding = %(title_embedding)s where id = %(id)s
 
 -- name: failure_clear
 delete from failure f using document d
@@ -257,14 +261,12 @@ where d.id = any (%(ids)s) and f.source_id = d.source_id and f.external_id = d.e
 select id, name, revision, dimension from embedding_space where live
 
 -- name: statistics_stale
-select c.counted_at < now() - interval '5 seconds'
-   and abs(s.n_live_tup - c.chunks) > greatest(50, c.chunks / 20) as stale
-from corpus_stat c, pg_stat_user_tables s
-where s.schemaname = 'deskhand' and s.relname = 'chunk'
+-- More than a twentieth of the chunks are new; ids tell, without counting rows.
+select coalesce((select max(id) from chunk), 0) - newest > chunks / 20 as stale from corpus_stat
 
 -- name: statistics_count
-with old as (delete from term_stat), n as (select count(*) as chunks from chunk)
-update corpus_stat set chunks = n.chunks, counted_at = now() from n
+with old as (delete from term_stat), n as (select count(*) as chunks, coalesce(max(id), 0) as newest from chunk)
+update corpus_stat set chunks = n.chunks, newest = n.newest, counted_at = now() from n
 
 -- name: statistics_terms
 insert into term_stat (term, chunks)
@@ -341,6 +343,37 @@ select t.term, t.chunks from term_stat t where t.term = any (%(terms)s)
 
 -- name: corpus
 select chunks from corpus_stat
+
+-- name: search_permitted
+-- How many chunks are in question, counted up to where it no longer changes the plan.
+select count(*) as n from (
+  select from chunk c where {filters} limit %(limit)s
+) c
+
+-- name: search_nearest_exact
+-- "+ 0" keeps the vector index out of it: among few permitted rows it would miss most.
+select c.id from chunk c where {filters}
+order by (c.embedding::halfvec({dimension}) <=> %(vector)s) + 0 limit %(depth)s
+
+-- name: search_nearest_index
+select c.id from chunk c where {filters}
+order by c.embedding::halfvec({dimension}) <=> %(vector)s limit %(depth)s
+
+-- name: search_lexical
+select l.id from lexical(%(query)s, %(rare)s, %(space)s::smallint, %(depth)s, %(sources)s, %(kinds)s, %(customers)s,
+                         %(languages)s, %(before)s) l
+
+-- name: search_scores
+select c.id, c.document_id, 1 - (c.embedding <=> %(vector)s) as cosine, -(c.weights <#> %(query)s) as bm25,
+  1 - (d.title_embedding <=> %(vector)s) as title_cosine
+from chunk c join document d on d.id = c.document_id
+where c.id = any (%(ids)s)
+
+-- name: search_texts
+select c.id, c.document_id, c.text, c.headings, c.page, c.kind, c.audience, c.role, c.is_solution, c.customer_id,
+  c.created_at, d.title, d.url, d.external_id, s.name as source
+from chunk c join document d on d.id = c.document_id join source s on s.id = c.source_id
+where c.id = any (%(ids)s)
 
 -- ── conversations ─────────────────────────────────────────────────────────
 

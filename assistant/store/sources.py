@@ -112,6 +112,15 @@ def pause(connection: Conn, source_id: int, reason: str) -> None:
     connection.execute("update source set paused = %s where id = %s", (reason, source_id))
 
 
+def postpone(connection: Conn, source_id: int, *, seconds: float) -> None:
+    """The source asked to be left alone for a while."""
+    connection.execute(SQL["source_postpone"], {"id": source_id, "seconds": seconds})
+
+
+def resume(connection: Conn, source_id: int) -> None:
+    connection.execute("update source set paused = '' where id = %s", (source_id,))
+
+
 def overview(connection: Conn) -> list[Row]:
     """One row a source: counts of documents, tickets, chunks, pending, failures, and its last run."""
     return connection.execute(SQL["overview"]).fetchall()

@@ -126,6 +126,7 @@ create table document (
   synced_at timestamptz not null default now(),
   revision text,
   metadata jsonb not null default '{}',
+  title_embedding halfvec,
   unique (source_id, external_id)
 );
 comment on column document.revision is 'the revision its chunks were made from; null before the first';
@@ -186,6 +187,7 @@ create table term_stat (term int primary key, chunks int not null);
 create table corpus_stat (
   single boolean primary key default true check (single),
   chunks bigint not null default 0,
+  newest bigint not null default 0,
   counted_at timestamptz not null default '-infinity'
 );
 insert into corpus_stat default values;

@@ -1,0 +1,149 @@
+"""Settings → a wired assistant. Everything is made when first used, so a cheap command stays cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr, ValidationError
+
+from assistant import servers
+from assistant.config import Settings
+from assistant.errors import ConfigError
+from assistant.model import Audience, Principal
+from assistant.store import principals, schema, search, secrets
+from assistant.store.db import Database
+from assistant.store.search import Filters
+from assistant.store.sources import Source
+from connectors.base import Connector
+from connectors.registry import connector_class
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+    from assistant.answer.engine import DeskQueryEngine
+    from assistant.ingest.embed import Embedder
+    from assistant.ingest.pipeline import Pipeline
+    from assistant.retrieve.hybrid import Retriever
+
+
+class Assistant:
+    """One process's Deskhand. `threads`: cores a model may use here; 0 means all."""
+
+    def __init__(self, settings: Settings, *, threads: int | None = None) -> None:
+        self.settings = settings
+        self.threads = settings.threads if threads is None else threads
+
+    @cached_property
+    def database(self) -> Database:
+        return Database(servers.database_url(self.settings))
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        from assistant.ingest import embed
+
+        return embed.load(self.settings, threads=self.threads)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        from assistant.ingest.chunk import Chunker
+        from assistant.ingest.parse import Parser
+        from assistant.ingest.pipeline import Pipeline
+
+        with self.database.writer() as connection:
+            space = search.live_space(connection)
+        return Pipeline(
+            self.database,
+            parser=Parser(self.settings),
+            chunker=Chunker(self.embedder.tokenizer_file),
+            embedder=self.embedder,
+            space=space.id,
+        )
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        from assistant.retrieve.hybrid import Retriever
+
+        return Retriever(self.database, self.embedder)
+
+    @cached_property
+    def generator(self) -> BaseChatModel:
+        from assistant.generate.registry import generator
+
+        return generator(self.settings)
+
+    def principal(self, email: str) -> Principal:
+        """The person of that address; somebody who may read only what everyone may when empty."""
+        if not email:
+            return Principal("anonymous")
+        with self.database.writer() as connection:
+            return principals.load(connection, email)
+
+    def engine(
+        self,
+        principal: Principal,
+        *,
+        audience: Audience = Audience.INTERNAL,
+        filters: Filters | None = None,
+    ) -> DeskQueryEngine:
+        """A query engine that sees what `principal` may read, for one conversation or question."""
+        from assistant.answer.engine import DeskQueryEngine
+        from assistant.retrieve.hybrid import DeskRetriever
+
+        return DeskQueryEngine(
+            retriever=DeskRetriever(self.retriever, principal=principal, audience=audience, filters=filters),
+            model=self.generator,
+            embed=self.embedder.encode,
+            settings=self.settings,
+        )
+
+    def migrate(self) -> None:
+        """Schema and embedding space up to what this version and the settings need."""
+        url = servers.database_url(self.settings)
+        schema.migrate(url)
+        from assistant.ingest import embed
+
+        spec = embed.spec(self.settings)
+        schema.ensure_space(url, name=spec.name, revision=spec.revision, dimension=spec.dimension)
+
+    def connector(self, source: Source) -> Connector:
+        """The source's connector with its settings and secrets. Raises `ConfigError`."""
+        sealed = secrets.unseal(self.settings, source.secrets)
+        return build_connector(source.connector, {**source.settings, **sealed})
+
+    def close(self) -> None:
+        for name in ("pipeline", "database"):
+            if name in self.__dict__:
+                made = self.__dict__.pop(name)
+                (made.parser if name == "pipeline" else made).close()
+
+
+def build_connector(name: str, values: Mapping[str, Any]) -> Connector:
+    """A connector with validated settings. Raises `ConfigError` naming each wrong one, never its value."""
+    kind = connector_class(name)
+    try:
+        settings = kind.Settings.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        ]
+        raise ConfigError(
+            f"These settings of the connector «{name}» are not usable:\n" + "\n".join(lines)
+        ) from None
+    return kind(settings)  # pyright: ignore[reportCallIssue] - a Protocol has no constructor
+
+
+def split_secrets(name: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """`values` as plain settings and secrets, by the type of each field."""
+    fields = connector_class(name).Settings.model_fields
+    hidden = {k for k in values if k in fields and _is_secret(fields[k].annotation)}
+    return (
+        {k: v for k, v in values.items() if k not in hidden},
+        {k: str(values[k]) for k in hidden},
+    )
+
+
+def _is_secret(annotation: object) -> bool:
+    return annotation is SecretStr or SecretStr in getattr(annotation, "__args__", ())

@@ -1,0 +1,164 @@
+"""From the queue to the index: parse → chunk → embed → one transaction.
+
+A batch is claimed by counting its attempt and then by locking its rows for as
+long as the work lasts. Killing the worker, Valkey or PostgreSQL at any moment
+therefore leaves every document either queued or indexed, never half of both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+from pgvector import HalfVector
+
+from assistant.errors import ItemError
+from assistant.ingest import lexical
+from assistant.ingest.chunk import Chunker, embedding_text
+from assistant.ingest.embed import Embedder
+from assistant.ingest.parse import Parser
+from assistant.model import Access, Audience, Chunk, Kind, SourceDocument
+from assistant.store import documents
+from assistant.store.db import Conn, Database, Row
+from assistant.store.sync import fail, unpack
+
+BATCH = 32
+RETRY_SECONDS = 30.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one batch did."""
+
+    documents: int = 0
+    chunks: int = 0
+    embedded: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    row: Row
+    chunks: list[Chunk]
+    texts: list[str]
+    hashes: list[bytes]
+
+
+class Pipeline:
+    """One worker process's ingest; not for use by several threads at once."""
+
+    def __init__(
+        self, database: Database, *, parser: Parser, chunker: Chunker, embedder: Embedder, space: int
+    ) -> None:
+        self.database = database
+        self.parser = parser
+        self.chunker = chunker
+        self.embedder = embedder
+        self.space = space
+
+    def run_batch(self, *, limit: int = BATCH) -> Report | None:
+        """Index up to `limit` queued documents; None when none was ready.
+
+        A document that can't be used becomes a failure row. Raises `NotRunning`
+        when PostgreSQL goes away; the batch is then queued as before.
+        """
+        with self.database.writer() as connection:
+            ids = documents.claim(connection, limit=limit)
+        if not ids:
+            return None
+        with self.database.writer() as connection:
+            rows = documents.take(connection, ids)
+            prepared: list[_Prepared] = []
+            failed = 0
+            for row in rows:
+                if row["attempts"] > documents.MAX_ATTEMPTS:
+                    self._give_up(connection, row, _KILLER)
+                    failed += 1
+                    continue
+                try:
+                    prepared.append(self._prepare(row))
+                except ItemError as error:
+                    self._failed(connection, row, error)
+                    failed += 1
+            embedded = self._write(connection, prepared)
+        report = Report(len(prepared), sum(len(p.chunks) for p in prepared), embedded, failed)
+        log.info(
+            "indexed", documents=report.documents, chunks=report.chunks, embedded=embedded, failed=failed
+        )
+        return report
+
+    def _prepare(self, row: Row) -> _Prepared:
+        sections = self.parser.parse(_document(row))
+        chunks = self.chunker.chunk(sections, title=row["title"])
+        if not chunks:
+            raise ItemError("There is no text in it. Nothing to do, unless it should have some.")
+        texts = [embedding_text(row["title"], chunk) for chunk in chunks]
+        return _Prepared(row, chunks, texts, [hashlib.sha256(text.encode()).digest()[:16] for text in texts])
+
+    def _write(self, connection: Conn, prepared: Sequence[_Prepared]) -> int:
+        texts = {h: t for p in prepared for h, t in zip(p.hashes, p.texts, strict=True)}
+        vectors: dict[bytes, NDArray[np.float32] | HalfVector] = dict(
+            documents.known_vectors(connection, self.space, list(texts))
+        )
+        new = [digest for digest in texts if digest not in vectors]
+        titles = list({p.row["title"] for p in prepared})
+        # One call for both, so that short titles fill up the encoder's batches.
+        encoded = self.embedder.encode([texts[digest] for digest in new] + titles)
+        vectors.update(zip(new, encoded, strict=False))
+        title_vectors = dict(zip(titles, encoded[len(new) :], strict=True))
+        documents.write(
+            connection,
+            self.space,
+            [
+                documents.Indexed(
+                    row=p.row,
+                    chunks=p.chunks,
+                    hashes=p.hashes,
+                    weights=[lexical.weights(lexical.tokenise(text)) for text in p.texts],
+                    vectors=vectors,
+                    title_vector=title_vectors[p.row["title"]],
+                )
+                for p in prepared
+            ],
+        )
+        return len(new)
+
+    def _failed(self, connection: Conn, row: Row, error: ItemError) -> None:
+        if error.permanent or row["attempts"] >= documents.MAX_ATTEMPTS:
+            self._give_up(connection, row, str(error))
+        else:
+            documents.later(connection, row["document_id"], seconds=RETRY_SECONDS * 2 ** row["attempts"])
+            fail(connection, row["source_id"], row["external_id"], "parse", str(error), row["attempts"])
+
+    def _give_up(self, connection: Conn, row: Row, reason: str) -> None:
+        documents.park(connection, row["document_id"])
+        fail(connection, row["source_id"], row["external_id"], "parse", reason, row["attempts"])
+
+
+_KILLER = (
+    "Indexing it stopped the worker several times, so it was set aside. The rest of the source is not "
+    "affected. Look at the file, then retry it with `deskhand failures retry`."
+)
+
+
+def _document(row: Row) -> SourceDocument:
+    return SourceDocument(
+        external_id=row["external_id"],
+        kind=Kind(row["kind"]),
+        title=row["title"],
+        body=unpack(row["form"], bytes(row["body"])),
+        revision=row["revision"],
+        access=Access.nobody(),
+        url=row["url"],
+        media_type=row["media_type"],
+        language=row["language"],
+        audience=Audience(row["audience"]),
+        created_at=row["created_at"],
+        metadata=row["metadata"],
+    )

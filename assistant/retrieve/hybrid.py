@@ -1,0 +1,139 @@
+"""The retriever: a question, asked by a principal for an audience → passages, best first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from assistant.ingest import lexical
+from assistant.ingest.embed import Embedder
+from assistant.model import Audience, Passage, Principal
+from assistant.retrieve.fusion import Ranked, fuse
+from assistant.retrieve.nodes import to_node
+from assistant.store import search
+from assistant.store.db import Database
+from assistant.store.search import Candidate, Filters
+
+DEPTH = 150
+"""candidates from each leg"""
+PER_DOCUMENT = 2
+"""passages of one document at most: a third rarely adds what the two best lack"""
+NEAR_DUPLICATE = 0.9
+"""share of words two passages may have in common and both be shown"""
+
+
+class Retriever:
+    """Hybrid search over the store; one for a process, safe to share between threads."""
+
+    def __init__(self, database: Database, embedder: Embedder) -> None:
+        self.database = database
+        self.embedder = embedder
+
+    def documents(
+        self,
+        question: str,
+        *,
+        principal: Principal,
+        audience: Audience = Audience.INTERNAL,
+        filters: Filters | None = None,
+        limit: int = 10,
+        depth: int = DEPTH,
+    ) -> list[tuple[Ranked, Passage]]:
+        """The best documents, each with its best passage; what `deskhand eval retrieval` ranks."""
+        ranked, passages = self._search(question, principal, audience, filters or Filters(), limit, depth, 1)
+        best = {p.document_id: p for p in passages}
+        return [(r, best[r.document_id]) for r in ranked if r.document_id in best]
+
+    def passages(
+        self,
+        question: str,
+        *,
+        principal: Principal,
+        audience: Audience = Audience.INTERNAL,
+        filters: Filters | None = None,
+        limit: int = 8,
+    ) -> list[Passage]:
+        """The best passages, no two nearly alike, at most `PER_DOCUMENT` of one document."""
+        # Read more than asked for, since near-duplicates fall out afterwards.
+        _, found = self._search(
+            question, principal, audience, filters or Filters(), 2 * limit, DEPTH, PER_DOCUMENT
+        )
+        return distinct(found)[:limit]
+
+    def _search(
+        self,
+        question: str,
+        principal: Principal,
+        audience: Audience,
+        filters: Filters,
+        limit: int,
+        depth: int,
+        per_document: int,
+    ) -> tuple[list[Ranked], list[Passage]]:
+        vector = self.embedder.encode_query(question)
+        terms = sorted({lexical.term_id(term) for term in lexical.tokenise(question)})
+        with self.database.reader(principal, audience) as connection:
+            weights = search.idf(connection, terms)
+            found = search.candidates(
+                connection,
+                space=search.live_space(connection),
+                vector=vector,
+                weights=weights,
+                filters=filters,
+                reader=(principal.tokens, audience),
+                depth=depth,
+            )
+            ranked = fuse(found, idf_mass=sum(w for w, _ in weights.values()), k1=lexical.K1)[:limit]
+            chosen: dict[int, tuple[float, Candidate]] = {}
+            for document in ranked:
+                for rank, (own, candidate) in enumerate(document.candidates[:per_document]):
+                    # A document's further chunks follow it by how much worse they match.
+                    chosen[candidate.chunk_id] = (
+                        document.score - (document.candidates[0][0] - own if rank else 0.0),
+                        candidate,
+                    )
+            return ranked, search.passages(connection, chosen)
+
+
+def distinct(passages: Sequence[Passage]) -> list[Passage]:
+    """Without those that say nearly the same words as a better one."""
+    kept: list[tuple[set[str], Passage]] = []
+    for passage in passages:
+        words = set(passage.text.lower().split())
+        if not any(len(words & other) >= NEAR_DUPLICATE * max(1, len(words | other)) for other, _ in kept):
+            kept.append((words, passage))
+    return [passage for _, passage in kept]
+
+
+class DeskRetriever(BaseRetriever):
+    """The same for LlamaIndex: bound to one principal, audience and set of filters."""
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        *,
+        principal: Principal,
+        audience: Audience = Audience.INTERNAL,
+        filters: Filters | None = None,
+        limit: int = 8,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._retriever = retriever
+        self._principal = principal
+        self._audience = audience
+        self._filters = filters or Filters()
+        self._limit = limit
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        passages = self._retriever.passages(
+            query_bundle.query_str,
+            principal=self._principal,
+            audience=self._audience,
+            filters=self._filters,
+            limit=self._limit,
+        )
+        return [to_node(passage) for passage in passages]

@@ -1,0 +1,104 @@
+"""Conversations, kept under the asking person's own rows; and the trail of who did what."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from assistant.errors import ConfigError
+from assistant.model import Answer, Turn
+from assistant.store.db import Conn, Row
+from assistant.store.sql import SQL
+
+TURNS = 12
+"""messages of a conversation that are looked at again"""
+
+
+def start(connection: Conn, *, title: str, surface: str) -> UUID:
+    """A new conversation of the transaction's principal."""
+    row = connection.execute(SQL["conversation_add"], {"title": title[:200], "surface": surface}).fetchone()
+    if row is None:
+        raise ConfigError("The conversation could not be stored; ask again.")
+    return row["id"]
+
+
+def turns(connection: Conn, conversation: UUID) -> list[Turn]:
+    """Its last messages, oldest first; none when it is somebody else's."""
+    rows = connection.execute(SQL["conversation_turns"], {"id": conversation, "limit": TURNS})
+    return [Turn(row["role"], row["content"]) for row in rows]
+
+
+def listing(connection: Conn, *, limit: int = 50) -> list[Row]:
+    return connection.execute(SQL["conversation_all"], {"limit": limit}).fetchall()
+
+
+def record(connection: Conn, conversation: UUID, question: str, answer: Answer) -> int:
+    """Store a question and its answer with the citations; returns the answer's message id."""
+    _message(connection, conversation, {"role": "user", "content": question})
+    message = _message(
+        connection,
+        conversation,
+        {
+            "role": "assistant",
+            "content": answer.text,
+            "searched": answer.question,
+            "confidence": answer.confidence,
+            "refusal": answer.refusal,
+            "model": answer.model,
+            "timings": json.dumps(dict(answer.timings)),
+        },
+    )
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            SQL["citation_add"],
+            [
+                {
+                    "message": message,
+                    "marker": citation.marker,
+                    "chunk": citation.passage.chunk_id,
+                    "document": citation.passage.document_id,
+                    "quote": citation.quote,
+                    "start": citation.span[0],
+                    "end": citation.span[1],
+                }
+                for citation in answer.citations
+            ],
+        )
+    return message
+
+
+def _message(connection: Conn, conversation: UUID, values: dict[str, Any]) -> int:
+    defaults: dict[str, Any] = {
+        "searched": "",
+        "confidence": None,
+        "refusal": "",
+        "model": "",
+        "timings": "{}",
+    }
+    row = connection.execute(
+        SQL["message_add"], {**defaults, "conversation": conversation, **values}
+    ).fetchone()
+    if row is None:
+        raise ConfigError("The message could not be stored; ask again.")
+    return int(row["id"])
+
+
+def feedback(
+    connection: Conn, message: int, *, verdict: str, marker: int | None = None, comment: str = ""
+) -> None:
+    connection.execute(
+        SQL["feedback_add"],
+        {"message": message, "verdict": verdict, "marker": marker, "comment": comment},
+    )
+
+
+def audit(
+    connection: Conn, *, actor: str, action: str, object: str = "", detail: Mapping[str, Any] | None = None
+) -> None:
+    """Who did what to what; ids and settings' names, never texts or secrets."""
+    connection.execute(
+        SQL["audit"],
+        {"actor": actor, "action": action, "object": object, "detail": json.dumps(dict(detail or {}))},
+    )

@@ -1,0 +1,28 @@
+"""What could not be read or indexed, why, and trying it again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from assistant.store import sources
+from assistant.store.db import Conn, Row
+from assistant.store.sql import SQL
+
+
+def listing(connection: Conn, *, source: str | None = None) -> list[Row]:
+    return connection.execute(SQL["failure_list"], {"source": source}).fetchall()
+
+
+def retry(connection: Conn, ids: Sequence[int]) -> int:
+    """Queue them again: from the stored body where it was read, else by a new sync of the source.
+
+    Returns how many were queued. The rows stay until the document is indexed.
+    """
+    values = {"ids": list(ids)}
+    queued = connection.execute(SQL["pending_retry"], values).rowcount
+    for row in connection.execute(SQL["failure_sources_to_read"], values).fetchall():
+        source = sources.by_id(connection, row["source_id"])
+        if source is not None:
+            sources.request(connection, source)
+            queued += 1
+    return queued

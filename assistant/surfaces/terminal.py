@@ -1,0 +1,105 @@
+"""What every command shares: the console, the JSON switch, errors as sentences, the assistant."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from assistant.app import Assistant
+from assistant.config import settings
+from assistant.errors import DeskhandError
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script instead of a table.")]
+As = Annotated[
+    str, typer.Option("--as", metavar="EMAIL", help="Whose permissions hold. Default: DESKHAND_PRINCIPAL.")
+]
+
+
+@contextmanager
+def opened() -> Generator[Assistant]:
+    """The assistant for one command, closed afterwards."""
+    assistant = Assistant(settings())
+    try:
+        yield assistant
+    finally:
+        assistant.close()
+
+
+def asker(assistant: Assistant, given: str) -> Any:
+    return assistant.principal(given or assistant.settings.principal)
+
+
+def print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, default=plain, ensure_ascii=False, indent=2) + "\n")
+
+
+def plain(value: object) -> object:
+    """A value as JSON has it."""
+    if isinstance(value, dt.datetime | dt.date):
+        return value.isoformat()
+    if isinstance(value, frozenset | set):
+        return sorted(str(v) for v in value)  # pyright: ignore[reportUnknownArgumentType]
+    return str(value)
+
+
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, title: str = "", empty: str = ""
+) -> None:
+    """`rows` as a table; `columns` maps a key to its heading."""
+    if not rows:
+        out.print(empty or "Nothing yet.")
+        return
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for heading in columns.values():
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(show(row.get(key)) for key in columns))
+    out.print(table)
+
+
+def show(value: object) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, dt.datetime):
+        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, list):
+        return ", ".join(str(v) for v in value)  # pyright: ignore[reportUnknownVariableType]
+    return str(value)
+
+
+def guarded(run: Callable[[], None]) -> None:
+    """Run a command; an expected error is a sentence and exit code 1, never a traceback."""
+    try:
+        run()
+    except DeskhandError as error:
+        err.print(f"[bold red]✗[/] {_escape(str(error))}")
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        err.print("Stopped. Nothing was lost.")
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        raise SystemExit(0) from None
+    except Exception as error:
+        if settings().log_level.upper() == "DEBUG":
+            raise
+        err.print(
+            f"[bold red]✗[/] An error that Deskhand did not foresee: {type(error).__name__}: "
+            f"{_escape(str(error)[:300])}\nNothing that was stored is lost. Run it again with "
+            "DESKHAND_LOG_LEVEL=DEBUG for the details, and please report them."
+        )
+        raise SystemExit(70) from None
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", "\\[")

@@ -1,0 +1,53 @@
+"""The tick: looks in PostgreSQL for what is due or lies idle, and says so to the queues.
+
+Two beats double the ticks, which is harmless: what is due is claimed in the
+database, and a second message for the same work finds it locked.
+"""
+
+from __future__ import annotations
+
+import redis
+import structlog
+
+from assistant import servers
+from assistant.config import settings
+from assistant.errors import NotRunning
+from assistant.ingest.pipeline import BATCH
+from assistant.store import documents, sources
+from workers.app import app
+from workers.context import assistant
+from workers.ingest import index
+from workers.sync import carry
+
+WAKE_UPS = 4
+"""ingest messages kept waiting at most: enough to wake every process, cheap to drop"""
+
+log = structlog.get_logger()
+
+
+@app.task(name="workers.schedule.tick", ignore_result=True, acks_late=False)
+def tick() -> None:
+    try:
+        with assistant().database.writer() as connection:
+            runs = sources.due(connection)
+            waiting = documents.ready(connection)
+            if not waiting:
+                documents.refresh_statistics(connection)
+    except NotRunning as error:
+        log.warning("tick skipped", reason=str(error))
+        return
+    for run_id in runs:
+        carry.delay(run_id)
+    if waiting:
+        queued = _queued("ingest")
+        for _ in range(min(-(-waiting // BATCH), WAKE_UPS) - queued):
+            index.delay()
+
+
+def _queued(queue: str) -> int:
+    """Messages that wait in `queue`."""
+    client = redis.Redis.from_url(servers.redis_url(settings()))
+    try:
+        return int(client.llen(queue))  # pyright: ignore[reportArgumentType] - typed for async too
+    finally:
+        client.close()
