@@ -12,6 +12,9 @@ rebuild without a change of the sources leaves git clean.
     python assistant/sample/build.py tickets    only the JSON files (standard library)
 """
 
+# pyright: reportMissingImports=false, reportMissingModuleSource=false
+# (whoever only runs Deskhand has none of the libraries that render the formats)
+
 from __future__ import annotations
 
 import html
@@ -92,7 +95,9 @@ def parse(text: str) -> Iterator[Block]:
             position += 1
             yield Block("code", "\n".join(code))
         elif line.startswith("|"):
-            rows = [[c.strip() for c in row.strip("|").split("|")] for row in take(lambda t: t.startswith("|"))]
+            rows = [
+                [c.strip() for c in row.strip("|").split("|")] for row in take(lambda t: t.startswith("|"))
+            ]
             yield Block("table", rows=[rows[0], *rows[2:]])
         elif line.startswith("- "):
             yield Block("ul", items=[item[2:] for item in take(lambda t: t.startswith("- "))])
@@ -143,7 +148,9 @@ def to_html(doc: Document) -> bytes:
             out.append(f"<{block.kind}>\n{items}\n</{block.kind}>")
         elif block.kind == "table":
             body = "\n".join(row(cells, "td") for cells in block.rows[1:])
-            out.append(f"<table>\n<thead>{row(block.rows[0], 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table>")
+            out.append(
+                f"<table>\n<thead>{row(block.rows[0], 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+            )
         elif block.kind == "code":
             out.append(f"<pre><code>{html.escape(block.text, quote=False)}</code></pre>")
         else:
@@ -156,7 +163,7 @@ def to_html(doc: Document) -> bytes:
         '<nav><a href="/">Fernhill Help</a> / <a href="/sync">Fernhill Sync</a></nav>\n<main>\n'
         f'<h1>{html.escape(doc.title)}</h1>\n<p class="byline">{html.escape(doc.byline)}</p>\n'
         + "\n".join(out)
-        + '\n</main>\n<footer>© Fernhill Software · Was this page helpful?</footer>\n</body>\n</html>\n'
+        + "\n</main>\n<footer>© Fernhill Software · Was this page helpful?</footer>\n</body>\n</html>\n"
     )
     return page.encode()
 
@@ -240,9 +247,10 @@ def to_pdf(doc: Document) -> bytes:
 def to_xlsx(doc: Document) -> bytes:
     import openpyxl
     from openpyxl.styles import Font
+    from openpyxl.utils import get_column_letter
 
     book = openpyxl.Workbook()
-    book.remove(book.active)
+    del book[book.sheetnames[0]]
     stamp(book.properties, doc)
     sheet: Any = None
     for block in doc.blocks:
@@ -255,7 +263,7 @@ def to_xlsx(doc: Document) -> bytes:
                     for cell in sheet[sheet.max_row]:
                         cell.font = Font(bold=True)
             for column in range(1, len(block.rows[0]) + 1):
-                sheet.column_dimensions[openpyxl.utils.get_column_letter(column)].width = 24
+                sheet.column_dimensions[get_column_letter(column)].width = 24
         else:
             for text in block.items or [block.text]:
                 sheet.append([plain(text)])
@@ -281,7 +289,9 @@ def to_pptx(doc: Document) -> bytes:
             slide.notes_slide.notes_text_frame.text = plain(block.text)
         elif block.kind == "table":
             rows, columns = len(block.rows), len(block.rows[0])
-            shape = slide.shapes.add_table(rows, columns, Inches(0.6), Inches(3.6), Inches(8.8), Inches(0.4 * rows))
+            shape = slide.shapes.add_table(
+                rows, columns, Inches(0.6), Inches(3.6), Inches(8.8), Inches(0.4 * rows)
+            )
             for row, texts in zip(shape.table.rows, block.rows, strict=True):
                 for cell, text in zip(row.cells, texts, strict=True):
                     cell.text = plain(text)
@@ -296,7 +306,8 @@ def value(text: str) -> str | int | float:
     """Numbers become numbers in a sheet, so that the file looks like a real one."""
     if re.fullmatch(r"\d+", text):
         return int(text)
-    return float(text) if re.fullmatch(r"\d+\.\d+", text) and text.count(".") == 1 and text[0] != "v" else text
+    # Two decimals are a price or a factor; "5.0" is a version and must stay a text.
+    return float(text) if re.fullmatch(r"\d+\.\d\d", text) else text
 
 
 def stamp(properties: Any, doc: Document) -> None:

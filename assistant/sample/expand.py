@@ -156,7 +156,9 @@ def threads(path: Path) -> list[Thread]:
         elif found:
             found[-1].add(line)
         elif line.startswith("org: "):
-            organisation = dict(zip(("id", "name", "domain", "plan", "region"), line[5:].split(" | "), strict=True))
+            organisation = dict(
+                zip(("id", "name", "domain", "plan", "region"), line[5:].split(" | "), strict=True)
+            )
         elif line.startswith("plan: "):
             since, plan = line[6:].split(" ")
             plans.append((since, plan))
@@ -178,7 +180,9 @@ def write(folder: Path) -> None:
             raise ValueError(f"two tickets are called {thread.key!r}: rename one")
         day = (thread.created - EPOCH).days
         if per_day[day] == IDS_A_DAY:
-            raise ValueError(f"more than {IDS_A_DAY} tickets on {thread.created:%Y-%m-%d}: move {thread.key!r}")
+            raise ValueError(
+                f"more than {IDS_A_DAY} tickets on {thread.created:%Y-%m-%d}: move {thread.key!r}"
+            )
         numbers[thread.key] = FIRST_ID + day * IDS_A_DAY + per_day[day]
         per_day[day] += 1
 
@@ -188,4 +192,6 @@ def write(folder: Path) -> None:
     tickets = [named(json.dumps(t.finish(numbers[t.key]), ensure_ascii=False)) for t in every]
     (folder / "tickets.jsonl").write_text("\n".join(tickets) + "\n", encoding="utf-8")
     for name in ("questions.jsonl", "demo.json"):
-        (folder / name).write_text(named((folder / "source" / name).read_text(encoding="utf-8")), encoding="utf-8")
+        (folder / name).write_text(
+            named((folder / "source" / name).read_text(encoding="utf-8")), encoding="utf-8"
+        )
