@@ -12,7 +12,7 @@ consecutive sentences of one passage when
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,8 @@ _FACT = re.compile(
     r"\b[\w-]+(?:\.[\w-]+)+\b|\b[A-Za-z]+_\w+\b|\b[A-Z][A-Z0-9]*-\d[\w-]*\b|\b0x[0-9A-Fa-f]+\b|"
     r"\b\w*\d\w*(?:[.,:]\d+)*\b"
 )
+_NAME = re.compile(r"(?<=[\w,;)] )[A-ZÀ-Þ]\w{2,}")
+_CLAUSE = re.compile(r"[;,]\s+(?=(?:but|and|or|so|which|while|although)\b)|\s+\(")
 _NUMBERS = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10
 }  # fmt: skip
@@ -81,15 +83,19 @@ def split_markers(sentence: str) -> tuple[str, tuple[int, ...]]:
     return _MARKERS.sub("", sentence).strip(), tuple(dict.fromkeys(found))
 
 
-def support(sentence: str, passage: str, *, encode: Encode | None = None) -> Support:
-    """Whether `passage` (raw text) supports `sentence` (without markers), and with which words."""
+def support(sentence: str, passage: str, *, title: str = "", encode: Encode | None = None) -> Support:
+    """Whether `passage` (raw text) supports `sentence` (without markers), and with which words.
+
+    Names and numbers may also stand in the document's `title`.
+    """
     text = clean(passage)
     sentence = without_bullet(sentence)
     wanted = set(stems(sentence))
     if not wanted:
         return Support(0.0, "", "it says nothing")
     quote, score = _best_window(wanted, text)
-    if missing := facts(sentence) - facts(text):
+    all_known = f"{clean(title)}\n{text}"
+    if missing := (facts(sentence) - facts(all_known)) | _strange_names(sentence, all_known):
         return Support(score, quote, f"not in the source: {', '.join(sorted(missing))}")
     if _turned(sentence, quote):
         return Support(score, quote, "the source says the opposite")
@@ -111,23 +117,22 @@ def verify(
     is cited instead: a small model gets the fact right more often than the number.
     """
     bare, cited = split_markers(sentence)
-    if not bare:
+    bare = clean(bare).strip()
+    if not bare or bare.endswith("?"):
         return None
-    held: list[tuple[int, str]] = []
-    for marker in cited:
-        if 1 <= marker <= len(passages):
-            found = support(bare, passages[marker - 1].text, encode=encode)
-            if found.holds:
-                held.append((marker, found.quote))
+
+    def tried(markers: Iterable[int]) -> list[tuple[int, Support]]:
+        found = [(m, passages[m - 1]) for m in markers if 1 <= m <= len(passages)]
+        results = [(m, support(bare, p.text, title=p.title, encode=encode)) for m, p in found]
+        return [(m, result) for m, result in results if result.holds]
+
+    held = tried(cited)
     if not held:
-        tried = [
-            (support(bare, p.text, encode=encode), n) for n, p in enumerate(passages, 1) if n not in cited
-        ]
-        best = max((t for t in tried if t[0].holds), key=lambda t: t[0].score, default=None)
-        if best is None:
-            return None
-        held.append((best[1], best[0].quote))
-    return with_markers(bare, [marker for marker, _ in held]), tuple(held)
+        others = tried(m for m in range(1, len(passages) + 1) if m not in cited)
+        held = sorted(others, key=lambda pair: -pair[1].score)[:1]
+    if not held:
+        return None
+    return with_markers(bare, [m for m, _ in held]), tuple((m, result.quote) for m, result in held)
 
 
 def with_markers(sentence: str, markers: Sequence[int]) -> str:
@@ -160,13 +165,9 @@ def _best_window(wanted: set[str], text: str) -> tuple[str, float]:
 def _turned(sentence: str, quote: str) -> bool:
     """Whether one of the two denies what the other says."""
     said, source = _words(sentence), _words(quote)
-    if bool(said & _NEGATIONS) and not source & _NEGATIONS:
+    # A denial elsewhere in a longer quote neither harms nor helps; the clause that matches best decides.
+    if bool(said & _NEGATIONS) != bool(_words(_nearest(sentence, quote)) & _NEGATIONS):
         return True
-    if source & _NEGATIONS and not said & _NEGATIONS:
-        # A denial elsewhere in a longer quote does no harm; one in the sentence that matches best does.
-        nearest, _ = _nearest(sentence, quote)
-        if _words(nearest) & _NEGATIONS:
-            return True
     return any(
         (other := pair[1] if word == pair[0] else pair[0]) in source
         and word not in source
@@ -176,16 +177,18 @@ def _turned(sentence: str, quote: str) -> bool:
     )
 
 
-def _nearest(sentence: str, quote: str) -> tuple[str, float]:
+def _nearest(sentence: str, quote: str) -> str:
     """The clause of the quote that shares most words with the sentence."""
     wanted = set(stems(sentence))
-    clauses = [
-        clause
-        for part in sentences(quote)
-        for clause in re.split(r"[;,]\s+(?=(?:but|and|or|so|which|while)\b)", part.text)
-    ]
-    scored = [(clause, len(wanted & set(stems(clause))) / max(1, len(wanted))) for clause in clauses]
-    return max(scored, key=lambda pair: pair[1], default=("", 0.0))
+    clauses = [clause for part in sentences(quote) for clause in _CLAUSE.split(part.text)]
+    return max(clauses, key=lambda clause: len(wanted & set(stems(clause))), default="")
+
+
+def _strange_names(sentence: str, text: str) -> set[str]:
+    """Capitalised words inside the sentence that the text has nowhere: names of something else."""
+    known = _words(text) | set(stems(text))
+    inner = {match.lower() for match in _NAME.findall(sentence)}
+    return {name for name in inner if name not in known and not set(stems(name)) <= known}
 
 
 def _words(text: str) -> set[str]:

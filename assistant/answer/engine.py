@@ -235,7 +235,7 @@ class DeskQueryEngine(BaseQueryEngine):
             seen += 1
             with draft.timed("verify"):
                 verified = cite.verify(sentence, draft.passages[:kept], encode=self.encode)
-            if verified:
+            if verified and verified[0] not in draft.text:  # small models repeat themselves
                 yield draft.add(*verified, line=line)
         log.info("answer.verified", sentences=seen, citations=len(draft.citations))
         return "" if draft.text else "no sentence of the generator was supported by the sources"
