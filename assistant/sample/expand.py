@@ -34,6 +34,7 @@ AGENTS = {
     "mara": ("Mara Lindqvist", "mara.lindqvist@fernhill.example"),
     "tomasz": ("Tomasz Reyes", "tomasz.reyes@fernhill.example"),
     "priya": ("Priya Nandakumar", "priya.nandakumar@fernhill.example"),
+    "ines": ("Ines Okafor", "ines.okafor@fernhill.example"),  # product security, takes over a few
 }
 PRODUCTS = {
     "server": "Fernhill Sync Server",
