@@ -80,6 +80,20 @@ class Assistant:
         with self.database.writer() as connection:
             return principals.load(connection, email)
 
+    def customers(self, principal: Principal, name: str) -> tuple[int, ...]:
+        """Ids of the customer of that name, external id or domain, among those `principal` may see.
+
+        Raises `ConfigError` when there is none, or several: then it lists them.
+        """
+        with self.database.reader(principal, Audience.INTERNAL) as connection:
+            rows = search.customers(connection, name)
+        if not rows:
+            raise ConfigError(f"No customer «{name}» among the tickets you may read. Check the name, id or domain.")
+        if len({row["name"] for row in rows}) > 1:
+            listed = ", ".join(f"{row['name']} ({row['external_id']})" for row in rows)
+            raise ConfigError(f"«{name}» may be several customers: {listed}. Give one's id.")
+        return tuple(row["id"] for row in rows)
+
     def engine(
         self,
         principal: Principal,
@@ -92,20 +106,18 @@ class Assistant:
         from assistant.retrieve.hybrid import DeskRetriever
 
         return DeskQueryEngine(
-            retriever=DeskRetriever(self.retriever, principal=principal, audience=audience, filters=filters),
-            model=self.generator,
-            embed=self.embedder.encode,
-            settings=self.settings,
+            DeskRetriever(self.retriever, principal=principal, audience=audience, filters=filters),
+            self.generator,
+            encode=self.embedder.encode,
+            question_max_chars=self.settings.question_max_chars,
         )
 
     def migrate(self) -> None:
         """Schema and embedding space up to what this version and the settings need."""
         url = servers.database_url(self.settings)
         schema.migrate(url)
-        from assistant.ingest import embed
-
-        spec = embed.spec(self.settings)
-        schema.ensure_space(url, name=spec.name, revision=spec.revision, dimension=spec.dimension)
+        space = self.embedder
+        schema.ensure_space(url, name=space.name, revision=space.revision, dimension=space.dimension)
 
     def connector(self, source: Source) -> Connector:
         """The source's connector with its settings and secrets. Raises `ConfigError`."""

@@ -21,6 +21,7 @@ MAX_ATTEMPTS = 6
 MAX_TERM = 1_000_000_000
 """sparsevec's limit on dimensions"""
 
+
 @dataclass(frozen=True, slots=True)
 class Indexed:
     """A document ready to be written: its row of the queue, its chunks and what to store of each."""

@@ -375,6 +375,17 @@ select c.id, c.document_id, c.text, c.headings, c.page, c.kind, c.audience, c.ro
 from chunk c join document d on d.id = c.document_id join source s on s.id = c.source_id
 where c.id = any (%(ids)s)
 
+-- name: customer_find
+with exact as (
+  select id, external_id, name from customer
+  where lower(external_id) = %(name)s or lower(name) = %(name)s or %(name)s = any (domains)
+)
+select * from exact
+union all
+select id, external_id, name from customer
+where not exists (select from exact) and position(%(name)s in lower(name)) > 0
+order by name limit 20
+
 -- ── conversations ─────────────────────────────────────────────────────────
 
 -- name: conversation_add

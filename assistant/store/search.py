@@ -20,7 +20,7 @@ from pgvector import HalfVector, SparseVector
 
 from assistant.errors import NotRunning
 from assistant.model import Audience, Kind, Passage
-from assistant.store.db import Conn
+from assistant.store.db import Conn, Row
 from assistant.store.documents import MAX_TERM
 from assistant.store.sql import SQL
 
@@ -39,6 +39,7 @@ class Filters:
     sources: tuple[int, ...] | None = None
     kinds: tuple[Kind, ...] | None = None
     customers: tuple[int, ...] | None = None
+    """tickets of no other customer; documents stay in"""
     languages: tuple[str, ...] | None = None
     before: dt.datetime | None = None
     """as of: only texts written until then"""
@@ -56,7 +57,7 @@ class Filters:
         conditions = {
             "sources": b"c.source_id = any (%(sources)s)",
             "kinds": b"c.kind = any (%(kinds)s)",
-            "customers": b"c.customer_id = any (%(customers)s)",
+            "customers": b"(c.customer_id is null or c.customer_id = any (%(customers)s))",
             "languages": b"c.language = any (%(languages)s)",
             "before": b"c.created_at <= %(before)s",
         }
@@ -177,6 +178,11 @@ def candidates(
         )
         for row in connection.execute(SQL["search_scores"], values)
     ]
+
+
+def customers(connection: Conn, name: str) -> list[Row]:
+    """Visible customers whose id, name or domain is `name`; else those whose name contains it."""
+    return connection.execute(SQL["customer_find"], {"name": name.strip().lower()}).fetchall()
 
 
 def passages(connection: Conn, scored: Mapping[int, tuple[float, Candidate]]) -> list[Passage]:

@@ -307,7 +307,7 @@ begin
     and (rare is null or c.terms && rare)
     and (sources is null or c.source_id = any (sources))
     and (kinds is null or c.kind = any (kinds))
-    and (customers is null or c.customer_id = any (customers))
+    and (customers is null or c.customer_id is null or c.customer_id = any (customers))
     and (languages is null or c.language = any (languages))
     and (before is null or c.created_at <= before)
   order by c.weights <#> query, c.id

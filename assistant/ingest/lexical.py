@@ -1,0 +1,91 @@
+"""Words of a text as a lexical index keeps them, and their BM25 weights.
+
+A document's side of BM25 (Robertson and Zaragoza 2009, "The Probabilistic
+Relevance Framework") is settled when it is indexed; a question's side is its
+terms' idf. The score is their dot product.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
+
+import snowballstemmer
+
+K1, B = 1.2, 0.75
+AVERAGE_LENGTH = 100.0
+"""tokens of a typical chunk; fixed, so that a chunk's weights never depend on when it was indexed"""
+
+# Runs of letters and digits, joined by what joins error codes, settings, paths and addresses.
+_WORD = re.compile(r"[^\W_]+(?:[._\-/:@+'’][^\W_]+|_+[^\W_]+)*")
+_PART = re.compile(r"[^\W_]+")
+_APOSTROPHE = re.compile(r"['’](?:s|t|m|d|re|ve|ll)\b|(?<=n)['’]t\b")
+_LONGEST = 64
+_FIRST_IDEOGRAPH = "\u2e80"
+_STOP = frozenset(
+    """a about after all also am an and any are as at be because been before being but by can could did do does
+    doing don done for from get got had has have having he her here hers him his how i if in into is it its just
+    me more most my no nor of on once only or other our ours out over own please s same she should so some such t
+    than that the their theirs them then there these they this those through to too under until up us very was we
+    were what when where which while who whom why will with would you your yours""".split()  # noqa: SIM905
+)
+
+_stemmer = snowballstemmer.stemmer("english")
+_stemming = threading.Lock()
+
+
+@lru_cache(maxsize=1 << 17)
+def _stem(word: str) -> str:
+    # The stemmer keeps the word it works on in itself.
+    with _stemming:
+        return _stemmer.stemWord(word)
+
+
+def tokenise(text: str) -> list[str]:
+    """Terms of `text` in order: lower-case English stems without stop words.
+
+    What is joined by punctuation (`FS-1042`, `mail.server.default`) stays whole
+    and comes in its parts as well. Scripts without spaces come as pairs of characters.
+    """
+    terms: list[str] = []
+    for word in _WORD.findall(text.lower()):
+        if word.isalnum():
+            _add(terms, word)
+            continue
+        if "'" in word or "’" in word:
+            word = _APOSTROPHE.sub("", word)
+        parts = _PART.findall(word)
+        if len(parts) > 1 and len(word) <= _LONGEST:
+            terms.append(word)
+        for part in parts:
+            _add(terms, part)
+    return terms
+
+
+def _add(terms: list[str], word: str) -> None:
+    if word in _STOP:
+        return
+    if word[0] >= _FIRST_IDEOGRAPH and len(word) > 2:
+        terms += [word[i : i + 2] for i in range(len(word) - 1)]
+    elif len(word) <= _LONGEST:
+        terms.append(_stem(word))
+    else:
+        terms.append(word[:_LONGEST])
+
+
+def term_id(term: str) -> int:
+    """A stable number from 1 to 10⁹, pgvector's limit. Of 100,000 terms five pairs share one: too few to matter."""
+    return zlib.crc32(term.encode("utf-8", "replace")) % 1_000_000_000 + 1
+
+
+def weights(
+    tokens: Iterable[str], *, avg_length: float = AVERAGE_LENGTH, k1: float = K1, b: float = B
+) -> dict[int, float]:
+    """Term id → tf · (k1 + 1) / (tf + k1 · (1 − b + b · length / avg_length))."""
+    counts = Counter(map(term_id, tokens))
+    norm = k1 * (1 - b + b * counts.total() / avg_length)
+    return {term: tf * (k1 + 1) / (tf + norm) for term, tf in counts.items()}

@@ -1,0 +1,96 @@
+"""An answer on a terminal: streamed text, then its sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from assistant.answer.engine import Done, Event, Sources, Status, TextDelta
+from assistant.model import Answer, Passage
+
+QUOTE = 160
+"""characters of a quote shown"""
+
+
+def drain(events: Iterable[Event], console: Console, *, quiet: bool = False) -> Answer:
+    """Show the events as they come and return the finished answer."""
+    answer: Answer | None = None
+    with console.status("searching …") as status:
+        for event in events:
+            if isinstance(event, Status) and not quiet:
+                status.update(f"{event.step} …")
+            elif isinstance(event, TextDelta) and not quiet:
+                status.stop()
+                console.print(escape(event.text), end="", soft_wrap=True)
+            elif isinstance(event, Done):
+                answer = event.answer
+            elif isinstance(event, Sources):
+                continue
+    assert answer is not None, "a stream ends with Done"  # noqa: S101 - states an invariant
+    if not quiet:
+        console.print()
+        show_sources(answer, console)
+    return answer
+
+
+def show_sources(answer: Answer, console: Console) -> None:
+    """Each cited source once, with the words that bear the answer out."""
+    seen: set[tuple[int, str]] = set()
+    for citation in answer.citations:
+        key = (citation.marker, citation.quote)
+        if key in seen:
+            continue
+        if not seen:
+            console.print()
+        seen.add(key)
+        console.print(f"[bold]\\[{citation.marker}][/] {escape(describe(citation.passage))}")
+        quote = " ".join(citation.quote.split())
+        console.print(
+            f"    [dim]“{escape(quote[:QUOTE])}{'…' if len(quote) > QUOTE else ''}”[/]", soft_wrap=True
+        )
+
+
+def describe(passage: Passage) -> str:
+    """Where a passage is from, on one line."""
+    where = " › ".join([passage.title, *[h for h in passage.headings if h != passage.title]])
+    date = f", {passage.created_at:%Y-%m-%d}" if passage.created_at else ""
+    page = f", page {passage.page}" if passage.page else ""
+    note = ", internal note" if passage.audience == "internal" else ""
+    return f"{where} ({passage.kind}{page}{date}{note}) {passage.url}".rstrip()
+
+
+def as_json(answer: Answer) -> dict[str, Any]:
+    """An answer as a script reads it."""
+    return {
+        "text": answer.text,
+        "declined": bool(answer.refusal),
+        "reason": answer.refusal,
+        "confidence": round(answer.confidence, 4),
+        "question": answer.question,
+        "model": answer.model,
+        "timings": {step: round(seconds, 4) for step, seconds in answer.timings.items()},
+        "citations": [
+            {"marker": c.marker, "quote": c.quote, "span": list(c.span), **passage_json(c.passage)}
+            for c in answer.citations
+        ],
+        "passages": [passage_json(p) for p in answer.passages],
+    }
+
+
+def passage_json(passage: Passage) -> dict[str, Any]:
+    return {
+        "source": passage.source,
+        "id": passage.external_id,
+        "title": passage.title,
+        "url": passage.url,
+        "kind": passage.kind.value,
+        "audience": passage.audience.value,
+        "headings": list(passage.headings),
+        "page": passage.page,
+        "created_at": passage.created_at,
+        "score": round(passage.score, 4),
+        "text": passage.text,
+    }

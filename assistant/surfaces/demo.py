@@ -1,0 +1,121 @@
+"""`deskhand demo`: the sample company, from nothing to four answers with their sources."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from assistant.app import Assistant
+from assistant.config import settings
+from assistant.store import sources
+from assistant.store.db import Conn
+from assistant.surfaces.answers import drain
+from assistant.surfaces.cli import narrowed, pull_needed
+from assistant.surfaces.cli_sources import follow
+from assistant.surfaces.terminal import opened, out
+
+REALM = "fernhill"
+ASKER = "mara.lindqvist@fernhill.example"
+
+
+def run() -> None:
+    """Start everything, sync the sample, ask, stop. Adds the sample's sources once."""
+    from assistant.runtime.up import running, standard_processes
+
+    config = settings()
+    began = time.monotonic()
+    with as_file(files("assistant") / "sample") as sample:
+        with step("Model weights"):
+            pull_needed()
+        with step("PostgreSQL, Valkey, schema, workers") as _:
+            context = running(config, migrate=_migrate, processes=standard_processes(config))
+            context.__enter__()
+        try:
+            with opened() as assistant:
+                with step("Sync of the sample company"):
+                    for run_id in add_sample(assistant, sample):
+                        follow(assistant, run_id)
+                with step("Load of the generator"):
+                    _ = assistant.generator
+                _ask(assistant, sample)
+        finally:
+            with step("Stop"):
+                context.__exit__(None, None, None)
+    out.print(
+        f"\n✓ Done in {time.monotonic() - began:.0f} s; nothing is left running. "
+        "[bold]make up[/] starts it again and keeps it running."
+    )
+
+
+def add_sample(assistant: Assistant, sample: Path) -> list[int]:
+    """Add the sample's two sources where missing, and ask for a sync of both."""
+    with assistant.database.writer() as connection:
+        _add(
+            connection,
+            "fernhill-files",
+            "directory",
+            {
+                "path": str(sample / "files"),
+                "people": str(sample / "directory.json"),
+                "access": ["group:support"],
+                "access_rules": {"restricted/**": ["group:security"]},
+            },
+        )
+        _add(
+            connection,
+            "fernhill-tickets",
+            "ticket-export",
+            {
+                "path": str(sample / "tickets.jsonl"),
+                "preset": "deskhand",
+                "access": ["group:support"],
+                "people": str(sample / "directory.json"),
+            },
+        )
+        return [
+            sources.request(connection, sources.get(connection, name))
+            for name in ("fernhill-files", "fernhill-tickets")
+        ]
+
+
+def _add(connection: Conn, name: str, connector: str, values: dict[str, object]) -> None:
+    if name not in {s.name for s in sources.everything(connection)}:
+        sources.add(
+            connection,
+            name=name,
+            connector=connector,
+            realm=REALM,
+            settings=values,
+            secrets=None,
+            every_seconds=900,
+        )
+
+
+def _ask(assistant: Assistant, sample: Path) -> None:
+    principal = assistant.principal(ASKER)
+    for item in json.loads((sample / "demo.json").read_text(encoding="utf-8"))["questions"]:
+        about = f" [dim](about the customer {item['customer']})[/]" if item["customer"] else ""
+        out.print(f"\n[bold]Q: {item['question']}[/]{about}")
+        engine = assistant.engine(
+            principal, filters=narrowed(assistant, principal, customer=item["customer"] or "")
+        )
+        started = time.monotonic()
+        drain(engine.stream(item["question"]), out)
+        out.print(f"[dim]{time.monotonic() - started:.1f} s[/]")
+
+
+@contextmanager
+def step(name: str) -> Generator[None]:
+    """Say what is done and how long it took."""
+    started = time.monotonic()
+    yield
+    out.print(f"[dim]{time.monotonic() - started:6.1f} s[/]  {name}")
+
+
+def _migrate(_url: str) -> None:
+    with opened() as assistant:
+        assistant.migrate()
