@@ -22,7 +22,10 @@ from assistant.runtime.supervisor import Supervisor, stopping_on_signals
 from assistant.runtime.valkey import Valkey
 
 CONNECT_SECONDS = 5
-WORKER, BEAT = "worker", "beat"
+SYNC, INGEST, BEAT = "sync", "ingest", "beat"
+"""the processes besides the servers; the first two are named for the queues they work on"""
+SYNCS_AT_ONCE = 4
+CELERY = (sys.executable, "-m", "celery", "--app=workers.app")
 
 
 @contextmanager
@@ -37,8 +40,8 @@ def running(
 
     A server that the settings name is used instead of the embedded one, and must
     answer. SIGINT and SIGTERM end the body with `KeyboardInterrupt`; all is
-    stopped within 10 s, at once on a second signal. `fast` gives up the embedded
-    servers' durability: for tests only. Raises `ConfigError` and `NotRunning`.
+    stopped within 10 s, at once on a second signal. `fast` gives up what protects
+    the embedded servers from a power cut: for tests only. Raises `ConfigError` and `NotRunning`.
     """
     state = State(settings.state)
     with state.locked():
@@ -57,34 +60,29 @@ def running(
 
 
 def standard_processes(settings: Settings) -> list[Process]:
-    """The worker and the clock that every installation has; a surface adds its own."""
-    celery = (sys.executable, "-m", "celery", "--app=workers.app")
-    children = settings.worker_processes or min(os.cpu_count() or 1, 4)
-    level = f"--loglevel={settings.log_level}"
+    """What every installation runs; a surface adds its own.
+
+    Reading sources waits for the network and indexing for the processor: with a
+    worker each, neither holds the other up.
+    """
+    indexers = settings.worker_processes or min(os.cpu_count() or 1, 4)
     return [
-        Process(
-            name=WORKER,
-            command=(
-                *celery,
-                "worker",
-                level,
-                f"--concurrency={children}",
-                f"--max-memory-per-child={settings.worker_memory_mb * 1024}",
-                "--hostname=deskhand@%h",
-                "--without-gossip",
-                "--without-mingle",
-            ),
-            env=environment(settings),
-            # SIGTERM lets running tasks end, SIGQUIT leaves them for the next start
-            stop_signals=(signal.SIGTERM, signal.SIGQUIT),
-            stop_grace=3.0,
-        ),
-        Process(
-            name=BEAT,
-            command=(*celery, "beat", level, f"--schedule={settings.state / 'beat'}", "--pidfile="),
-            env=environment(settings),
-        ),
+        _worker(SYNC, settings, concurrency=SYNCS_AT_ONCE),
+        _worker(INGEST, settings, concurrency=indexers),
+        Process(name=BEAT, command=(*CELERY, "beat", "--pidfile="), env=environment(settings)),
     ]
+
+
+def _worker(queue: str, settings: Settings, *, concurrency: int) -> Process:
+    options = (f"--queues={queue}", f"--hostname={queue}@%h", f"--concurrency={concurrency}")
+    return Process(
+        name=queue,
+        command=(*CELERY, "worker", *options, "--without-gossip", "--without-mingle"),
+        env=environment(settings),
+        # SIGTERM lets running tasks end, SIGQUIT leaves them for the next start
+        stop_signals=(signal.SIGTERM, signal.SIGQUIT),
+        stop_grace=3.0,
+    )
 
 
 def environment(settings: Settings) -> dict[str, str]:

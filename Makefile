@@ -1,0 +1,41 @@
+# From a fresh checkout: `make demo` to see it, `make up` to run it, `make test` to check it.
+# Needs Python 3.11 or newer (make PYTHON=/path/to/python3.12 ...) and no rights; root works too.
+.POSIX:
+.PHONY: demo up test lint clean install install-test
+
+PYTHON =
+BIN = .venv/bin
+STEP = .ci/step
+PATHS = assistant connectors workers migrations tests
+
+demo: install
+	@$(STEP) "models" $(BIN)/deskhand models pull
+	@$(BIN)/deskhand demo
+
+up: install
+	@$(STEP) "models" $(BIN)/deskhand models pull
+	@$(BIN)/deskhand up
+
+test: lint
+	@$(STEP) "models" $(BIN)/deskhand models pull
+	@rm -f .coverage .coverage.*
+	@$(STEP) "tests" $(BIN)/coverage run -m pytest -q --durations=10 $(TESTS)
+	@$(BIN)/coverage combine -q
+	@printf -- '--- coverage: %s %%\n' "$$($(BIN)/coverage report --format=total)"
+
+lint: install-test
+	@$(STEP) "ruff" $(BIN)/ruff check --quiet $(PATHS)
+	@$(STEP) "format" $(BIN)/ruff format --quiet --check $(PATHS)
+	@$(STEP) "types" $(BIN)/basedpyright
+	@$(STEP) "imports" $(BIN)/lint-imports --no-timings
+
+# Data in .deskhand stay: an installation's database is not a build product.
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+install:
+	@PYTHON="$(PYTHON)" $(STEP) "install" .ci/install
+
+install-test:
+	@PYTHON="$(PYTHON)" $(STEP) "install" .ci/install test
