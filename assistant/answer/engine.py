@@ -187,7 +187,11 @@ class DeskQueryEngine(BaseQueryEngine):
             return
         yield Status("answering")
         if self.strategy is Strategy.WRITE:
-            refusal = yield from self._write(draft)
+            try:
+                refusal = yield from self._write(draft)
+            except Exception as error:  # whatever a provider raises, the sources are still there to be quoted
+                log.warning("generate.failed", error=type(error).__name__)
+                refusal = "" if draft.text else (yield from _quote(draft, candidates))
         else:
             refusal = yield from _quote(draft, candidates)
         if refusal:

@@ -24,6 +24,11 @@ LENGTH = 900
 """Characters one stretch may have."""
 
 
+_HOW = re.compile(
+    r"\bhow (do|can|could|should|would|to|does)\b|\b(steps?|procedure|instructions|guide)\b", re.I
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Stretch:
     """Consecutive sentences of one passage, numbered as it will be cited."""
@@ -47,6 +52,8 @@ class Candidate:
     """cosine similarity with the question; that of the passage where sentences are not embedded"""
     words: float
     """share of the question's topical words in it, 0..1"""
+    steps: float
+    """1 for a step, or the line before steps, where the question asks how"""
     passage: float
     """how far its passage's cosine lies below the best one's, 0 or less"""
 
@@ -55,7 +62,12 @@ class Candidate:
         return self.text[self.index]
 
     def score(self, weights: Weights) -> float:
-        return weights.meaning * self.meaning + weights.words * self.words + weights.passage * self.passage
+        return (
+            weights.meaning * self.meaning
+            + weights.words * self.words
+            + weights.steps * self.steps
+            + weights.passage * self.passage
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +76,7 @@ class Weights:
 
     meaning: float = 1.0
     words: float = 0.5
+    steps: float = 0.1
     passage: float = 0.5
     neighbour: float = 0.75
     """the following sentence joins when it scores this share of the best"""
@@ -81,16 +94,18 @@ def read(question: str, passages: Sequence[Passage], *, encode: Encode | None = 
     With `encode`, the SENTENCES most promising ones are embedded.
     """
     wanted = set(stems(question))
+    asks_how = bool(_HOW.search(question))
     top = max((passage.cosine for passage in passages), default=0.0)
     found: list[Candidate] = []
     for marker, passage in enumerate(passages[:PASSAGES], 1):
         text = tuple(sentences(clean(passage.text)))
         for index, sentence in enumerate(text):
-            if _quotable(sentence):
+            if _quotable(text, index):
                 # A long ticket is never covered by one sentence: twelve words shared are all that counts.
                 words = len(wanted & set(stems(sentence.text))) / max(1, min(len(wanted), 12))
                 below = passage.cosine - top
-                found.append(Candidate(marker, text, index, passage.cosine, min(words, 1.0), below))
+                steps = float(asks_how and (sentence.step or _introduces(text, index)))
+                found.append(Candidate(marker, text, index, passage.cosine, min(words, 1.0), steps, below))
     if encode is None or not found:
         return found
     found = sorted(found, key=lambda candidate: -candidate.words - candidate.passage)[:SENTENCES]
@@ -118,14 +133,13 @@ def choose(candidates: Sequence[Candidate], *, weights: Weights | None = None) -
     return chosen
 
 
-def _quotable(sentence: Sentence) -> bool:
+def _quotable(text: Sequence[Sentence], index: int) -> bool:
     """Not a heading, a question, or a scrap."""
-    text = sentence.text
-    return (
-        len(stems(text)) >= 3
-        and not text.endswith("?")
-        and (sentence.step or bool(re.search(r"[.!:;)]$", text)))
-    )
+    sentence = text[index]
+    if _introduces(text, index):
+        return bool(stems(sentence.text))
+    ends = sentence.step or bool(re.search(r"[.!:;)]$", sentence.text))
+    return ends and len(stems(sentence.text)) >= 3 and not sentence.text.endswith("?")
 
 
 def _widen(candidate: Candidate, scores: dict[tuple[int, int], float], weights: Weights) -> Stretch:
