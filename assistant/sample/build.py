@@ -224,7 +224,8 @@ def to_pdf(doc: Document) -> bytes:
             story.append(Preformatted(block.text, styles["Code"]))
         elif block.kind == "table":
             cells = [[paragraph(cell) for cell in row] for row in block.rows]
-            story.append(Table(cells, style=[("GRID", (0, 0), (-1, -1), 0.4, colors.grey)], repeatRows=1))
+            lines = [("GRID", (0, 0), (-1, -1), 0.4, colors.grey), ("VALIGN", (0, 0), (-1, -1), "TOP")]
+            story.append(Table(cells, style=lines, repeatRows=1))
         elif block.kind in ("ul", "ol"):
             bullet = "bullet" if block.kind == "ul" else "1"
             story.append(ListFlowable([paragraph(item) for item in block.items], bulletType=bullet))
