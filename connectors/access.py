@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from assistant.errors import SourceRefused
 from assistant.model import EVERYONE, Access, Member
+from connectors.paths import glob_pattern
 
 _TOKEN = re.compile(r"(user|group):\S.*")
 
@@ -35,34 +36,6 @@ def _tokens(value: object) -> object:
 
 Tokens = Annotated[tuple[str, ...], BeforeValidator(_tokens)]
 """Settings type for access tokens; `nobody` becomes no tokens."""
-
-
-def glob_pattern(glob: str) -> re.Pattern[str]:
-    """The expression that matches relative POSIX paths as `glob` does.
-
-    `*` and `?` stay within one name, `**` spans folders, and a glob without a
-    slash matches a name at any depth, as in .gitignore.
-    """
-    text = glob.strip("/") if "/" in glob else f"**/{glob}"
-    pieces: list[str] = []
-    position = 0
-    while position < len(text):
-        rest = text[position:]
-        if rest.startswith("**/"):
-            pieces.append("(?:.*/)?")
-            position += 3
-        elif rest.startswith("**"):
-            pieces.append(".*")
-            position += 2
-        elif (charset := re.match(r"\[(!?)([^\]/]+)\]", rest)) is not None:
-            negated = "^" if charset[1] else ""
-            members = charset[2].replace("\\", r"\\").replace("^", r"\^").replace("[", r"\[")
-            pieces.append(f"[{negated}{members}]")
-            position += charset.end()
-        else:
-            pieces.append({"*": "[^/]*", "?": "[^/]"}.get(text[position], re.escape(text[position])))
-            position += 1
-    return re.compile("".join(pieces), re.DOTALL)
 
 
 class AccessRules:

@@ -13,7 +13,7 @@ import mimetypes
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
@@ -39,6 +39,7 @@ from connectors import posix
 from connectors.access import AccessRules, Tokens, read_people
 from connectors.base import BATCH_SIZE, ConnectorSettings
 from connectors.listing import FILE_SYSTEM_AWAY, File, Lister, Listing, open_inside
+from connectors.paths import AbsolutePath, Globs
 from connectors.snapshot import Snapshot
 
 BATCH_BYTES = 16 * 2**20
@@ -55,11 +56,11 @@ log = structlog.get_logger(__name__)
 
 
 class DirectorySettings(ConnectorSettings):
-    path: Path = Field(description="Folder to read, as this machine sees it.")
-    include: tuple[str, ...] = Field(
+    path: AbsolutePath = Field(description="Folder to read, as this machine sees it.")
+    include: Globs = Field(
         default=("**",), description="Globs of files to take; a glob without a slash matches at any depth."
     )
-    exclude: tuple[str, ...] = Field(
+    exclude: Globs = Field(
         default=DEFAULT_EXCLUDE, description="Globs of files and folders to leave out, before `include`."
     )
     url_prefix: str = Field(
@@ -75,7 +76,7 @@ class DirectorySettings(ConnectorSettings):
         description="Tokens for paths matching a glob, in place of `access`, e.g. restricted/** = "
         "group:security. Of several matching globs the most specific counts.",
     )
-    people: Path | None = Field(
+    people: AbsolutePath | None = Field(
         default=None,
         description="JSON file of users and their groups; without it those of this machine are used.",
     )
@@ -104,7 +105,7 @@ class DirectoryConnector:
 
     def __init__(self, settings: DirectorySettings) -> None:
         self._settings = settings
-        self._root = os.path.abspath(settings.path.expanduser())
+        self._root = os.path.normpath(settings.path)
         self._lister = Lister(
             self._root,
             include=settings.include,
@@ -167,7 +168,7 @@ class DirectoryConnector:
         """The people file's users; without one this machine's, where access may name them."""
         settings = self._settings
         if settings.people is not None:
-            yield from read_people(settings.people.expanduser())
+            yield from read_people(settings.people)
         elif settings.access not in ((), (EVERYONE,)) or settings.access_rules:
             yield from posix.local_members()
 
@@ -200,10 +201,9 @@ class DirectoryConnector:
             changes.append(Renamed(step.old_id, file.id, _title(file.id), self._url(file)))
         elif step.kind == "read":
             changes += self._read(file)
-            if not changes:
-                return []
+            if not changes or isinstance(changes[0], Upsert):
+                return changes
         before = known.files.get(step.old_id or file.id)
-        # Said beside the Upsert too: its revision may be the known one, and then it is skipped.
         if before is not None and before.access != file.seen.access:
             changes.append(AccessChanged(file.id, Access(frozenset(file.seen.access))))
         return changes

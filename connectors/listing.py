@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from assistant.errors import SourceBusy, SourceRefused
 from assistant.model import Access
 from connectors import posix
-from connectors.access import AccessRules, glob_pattern
+from connectors.access import AccessRules
+from connectors.paths import file_id, glob_pattern
 from connectors.snapshot import Seen
 
 FILE_SYSTEM_AWAY = {errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH}
@@ -209,11 +210,6 @@ class Lister:
                 "changed or deleted; the sync goes on where it stopped once its server is back."
             ) from error
         return f"It can't be looked at: {error.strerror}. Give Deskhand's user the right to, or exclude it."
-
-
-def file_id(path: str) -> str:
-    """`path` as valid text: bytes that are no UTF-8 are spelt out, as in `caf\\xe9.txt`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def resolve_inside(root: str, path: str) -> str | None:
