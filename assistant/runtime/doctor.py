@@ -148,7 +148,7 @@ def _processes(settings: Settings) -> Check:
 
 def _workers(settings: Settings) -> Check:
     with Celery(broker=servers.broker_url(settings)) as app:
-        answers = app.control.ping(timeout=PING_SECONDS)
+        answers = app.control.ping(timeout=PING_SECONDS) or []
     names = sorted(name for answer in answers for name in answer)
     return _check("workers", bool(names), ", ".join(names) or "none answers", UP)
 

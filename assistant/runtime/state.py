@@ -82,10 +82,10 @@ class State:
     def secret(self, path: Path) -> str:
         """The random password kept in a file, made at the first call."""
         try:
-            return path.read_text(encoding="ascii")
+            return path.read_text(encoding="utf-8")
         except FileNotFoundError:
             write_small(path, secrets.token_urlsafe(24))
-            return path.read_text(encoding="ascii")
+            return path.read_text(encoding="utf-8")
 
     def socket_folder(self, home: Path, socket: str, *, uid: int, reachable: Callable[[Path], bool]) -> Path:
         """A folder of `uid` alone whose path leaves room for `socket`: in `home`, else a temporary one.

@@ -114,7 +114,9 @@ def check_database(url: str) -> str:
             row = connection.execute("select current_setting('server_version')").fetchone()
             return str(row[0]) if row else ""
     except psycopg.Error as error:
-        raise NotRunning(_unreachable("database", url, error, "DESKHAND_DATABASE_URL")) from None
+        # what libpq says of a URL it cannot parse may quote a password
+        reason = str(error) if isinstance(error, psycopg.OperationalError) else "its URL is not one"
+        raise NotRunning(_unreachable("database", reason, "DESKHAND_DATABASE_URL")) from None
 
 
 def check_broker(url: str) -> str:
@@ -126,12 +128,12 @@ def check_broker(url: str) -> str:
             client.ping()
             return str(client.info("server").get("redis_version", ""))
     except (redis.RedisError, ValueError, OSError) as error:
-        raise NotRunning(_unreachable("message broker", url, error, "DESKHAND_REDIS_URL")) from None
+        reason = str(error) if isinstance(error, redis.RedisError) else "its URL is not one"
+        raise NotRunning(_unreachable("message broker", reason, "DESKHAND_REDIS_URL")) from None
 
 
-def _unreachable(what: str, url: str, error: Exception, variable: str) -> str:
-    reason = " ".join(str(error).split()).replace(url, "(the URL)")
+def _unreachable(what: str, reason: str, variable: str) -> str:
     return (
-        f"The {what} cannot be used: {reason}. Nothing was lost. Check that it runs and that {variable} "
-        "is right, or leave that unset to use the embedded one."
+        f"The {what} cannot be used: {' '.join(reason.split()).rstrip('.')}. Nothing was lost. "
+        f"Check that it runs and that {variable} is right, or leave that unset to use the embedded one."
     )
