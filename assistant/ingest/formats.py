@@ -64,14 +64,59 @@ _BY_SUFFIX: dict[str, Format] = {
     "csv": Format(Form.TABLE, "text/csv"),
     "tsv": Format(Form.TABLE, "text/tab-separated-values"),
     **dict.fromkeys(
-        "txt text log json jsonl yaml yml toml ini cfg conf properties reg".split(), Format(Form.TEXT)
+        [
+            "txt",
+            "text",
+            "log",
+            "json",
+            "jsonl",
+            "yaml",
+            "yml",
+            "toml",
+            "ini",
+            "cfg",
+            "conf",
+            "properties",
+            "reg",
+        ],
+        Format(Form.TEXT),
     ),
     **dict.fromkeys(
-        "rst adoc org tex py js ts sh bat ps1 sql c h cpp java go rs rb php css".split(), Format(Form.TEXT)
+        [
+            "rst",
+            "adoc",
+            "org",
+            "tex",
+            "py",
+            "js",
+            "ts",
+            "sh",
+            "bat",
+            "ps1",
+            "sql",
+            "c",
+            "h",
+            "cpp",
+            "java",
+            "go",
+            "rs",
+            "rb",
+            "php",
+            "css",
+        ],
+        Format(Form.TEXT),
     ),
-    **dict.fromkeys("png jpg jpeg gif bmp webp tif tiff heic ico svg psd".split(), Format(Form.IMAGE)),
-    **dict.fromkeys("vsd vsdx pub one mpp accdb mdb exe dll so bin".split(), Format(Form.UNKNOWN)),
-    **dict.fromkeys("zip tar gz tgz bz2 xz 7z rar zst iso dmg jar pst".split(), Format(Form.ARCHIVE)),
+    **dict.fromkeys(
+        ["png", "jpg", "jpeg", "gif", "bmp", "webp", "tif", "tiff", "heic", "ico", "svg", "psd"],
+        Format(Form.IMAGE),
+    ),
+    **dict.fromkeys(
+        ["vsd", "vsdx", "pub", "one", "mpp", "accdb", "mdb", "exe", "dll", "so", "bin"], Format(Form.UNKNOWN)
+    ),
+    **dict.fromkeys(
+        ["zip", "tar", "gz", "tgz", "bz2", "xz", "7z", "rar", "zst", "iso", "dmg", "jar", "pst"],
+        Format(Form.ARCHIVE),
+    ),
 }
 _BY_MEDIA_TYPE: dict[str, Format] = {
     **{mime: Format(Form.OFFICE, mime) for mime in _OFFICE.values()},

@@ -78,10 +78,8 @@ class Parser:
     def _part(self, part: Part) -> Iterator[Section]:
         media_type = part.media_type.partition(";")[0].strip().lower()
         if media_type in {"text/html", "application/xhtml+xml"}:
-            if len(part.text) <= INLINE_HTML:
-                text = markup.html_to_markdown(part.text)
-            else:
-                text = self._html(part.text)
+            convert = markup.html_to_markdown if len(part.text) <= INLINE_HTML else self._html
+            text = convert(part.text)
         elif media_type == "text/markdown":
             text = markup.markdown_file(part.text)
         elif media_type in {"text/x-wiki", "text/mediawiki"} or wiki.looks_like_wiki(part.text):
