@@ -1,0 +1,94 @@
+"""Confidence rises with what it should rise with, and quotes are chosen from the right place."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from assistant.answer import abstain, extract
+from assistant.model import Kind, Passage
+
+
+def passage(text: str, cosine: float) -> Passage:
+    return Passage(1, 1, text, "Title", "", Kind.DOCUMENT, cosine, cosine=cosine)
+
+
+def words(texts):
+    """A bag-of-words embedding: real vectors, no model."""
+    rows = np.zeros((len(texts), 512), dtype=np.float32)
+    for row, text in zip(rows, texts, strict=True):
+        for word in re.findall(r"\w+", text.lower()):
+            row[sum(map(ord, word)) % 512] += 1
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+
+
+def sure(question: str, cosine: float) -> float:
+    passages = [passage("Compacting a folder frees disk space at once.", cosine)]
+    return abstain.confidence(abstain.features(question, passages, extract.read(question, passages)))
+
+
+def test_confidence_is_a_probability_that_grows_with_similarity():
+    values = [sure("How do I compact a folder?", cosine) for cosine in (-0.2, 0.1, 0.3, 0.5, 0.7, 0.9)]
+    assert values == sorted(values)
+    assert values[0] < 0.02
+    assert values[-1] > 0.95
+    assert all(0 < value < 1 for value in values)
+
+
+def test_a_long_ticket_is_forgiven_a_lower_similarity():
+    ticket = "My folders grow and the disk fills although mails were deleted weeks ago, compacting was never run here."
+    assert sure(ticket, 0.5) > sure("How do I compact a folder?", 0.5)
+
+
+def test_a_passage_without_a_sentence_still_has_features():
+    found = abstain.features("anything", [passage("Heading", 0.4)], [])
+    assert found.sentence == pytest.approx(0.4)
+
+
+TEXT = (
+    "Calendars can be shared with colleagues. Ask the administrator for the address.\n\n"
+    "Junk mail is moved to the junk folder by the filter. The filter learns from what you mark.\n\n"
+    "Steps to train the junk filter:\n\n- Open the message.\n- Click on Junk.\n- Repeat this daily.\n\n"
+    "Contact support for anything else."
+)
+
+
+def chosen(question: str) -> list[str]:
+    candidates = extract.read(question, [passage(TEXT, 0.6)], encode=words)
+    return [sentence for stretch in extract.choose(candidates) for sentence in stretch.sentences]
+
+
+def test_the_sentence_that_answers_is_quoted_word_for_word():
+    found = chosen("Where is junk mail moved by the filter?")
+    assert found[0] == "Junk mail is moved to the junk folder by the filter."
+    assert all(sentence in TEXT for sentence in found)
+    assert not any("Calendars" in sentence for sentence in found)
+
+
+def test_a_list_is_quoted_whole_with_the_line_before_it():
+    found = chosen("How do I train the junk filter, what are the steps?")
+    assert found[:4] == [
+        "Steps to train the junk filter:", "- Open the message.", "- Click on Junk.", "- Repeat this daily.",
+    ]  # fmt: skip
+
+
+def test_headings_and_questions_are_not_quoted():
+    question = "How does the junk filter learn from mail?"
+    text = f"Junk filter overview\n\n{question}\n\nThe junk filter learns from what you mark."
+    candidates = extract.read(question, [passage(text, 0.6)], encode=words)
+    (stretch,) = extract.choose(candidates)
+    assert stretch.sentences == ("The junk filter learns from what you mark.",)
+
+
+def test_a_very_long_list_is_cut_around_the_best_step():
+    text = "Do this:\n\n" + "\n".join(f"{n}. Press button number {n} twice." for n in range(1, 60))
+    candidates = extract.read("When do I press button number 30?", [passage(text, 0.6)], encode=words)
+    stretch = extract.choose(candidates)[0]
+    assert len(stretch.sentences) <= extract.STEPS + 1
+    assert sum(map(len, stretch.sentences)) <= extract.LENGTH
+
+
+def test_nothing_to_quote():
+    assert extract.choose(extract.read("anything", [passage("Heading", 0.4)])) == []
