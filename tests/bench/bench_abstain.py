@@ -1,0 +1,230 @@
+"""Fits and reports the abstention's logistic: who is declined who had an answer, and who should have been.
+
+    DESKHAND_TEST_DATA=../shared/data python tests/bench/bench_abstain.py
+
+Question sets with known answerability, each over an index in memory (cosine of the
+configured embedder plus 0.3 BM25, both z-scored; chunks of ~150 words):
+
+- thunderbird: tickets whose linked article is in the knowledge base; questions about
+  another product of the same maker have none. 600 tickets, 500 questions.
+- stackfaq: paraphrases of FAQ questions; for half of them the thread is taken out.
+- clapnq: questions over all passages; the unanswerable half has a passage on its topic.
+- taken-out (reported only, never fitted): the same tickets, with the linked articles
+  left out of what was found. Labels are sparse, so some can still be answered.
+
+A question belongs to the development half when the SHA-256 of its id is even. Only
+that half is fitted, each set and class with equal weight. Writes results/abstain.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import math
+import os
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assistant import config
+from assistant.answer import abstain, extract
+from assistant.answer.text import stems
+from assistant.ingest import embed
+from assistant.model import Kind, Passage
+
+DATA = Path(os.environ.get("DESKHAND_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
+RESULTS = Path(__file__).parent / "results"
+SETS = ("thunderbird", "stackfaq", "clapnq")
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+
+
+def hashed(text: str) -> int:
+    return int(hashlib.sha256(text.encode()).hexdigest(), 16)
+
+
+def read(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
+
+
+@dataclass
+class Asked:
+    """A question with what was found for it."""
+
+    set: str
+    id: str
+    answerable: bool
+    features: tuple[float, ...]
+
+    @property
+    def development(self) -> bool:
+        return hashed(self.id) % 2 == 0
+
+
+class Index:
+    """Dense and BM25 search over (document, title, text) in memory."""
+
+    def __init__(self, documents: Iterable[tuple[str, str, str]], embedder: embed.Embedder) -> None:
+        self.embedder = embedder
+        self.chunks = [(doc, title, text) for doc, title, body in documents for text in pieces(body)]
+        self.vectors = embedder.encode([f"{title}\n{text}" for _, title, text in self.chunks])
+        counts = [Counter(stems(f"{title} {text}")) for _, title, text in self.chunks]
+        frequency = Counter(word for count in counts for word in count)
+        total = len(self.chunks)
+        self.idf = {w: math.log(1 + (total - f + 0.5) / (f + 0.5)) for w, f in frequency.items()}
+        lengths = np.array([sum(count.values()) for count in counts])
+        self.damping = 1.2 * (0.25 + 0.75 * lengths / lengths.mean())
+        self.postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for place, count in enumerate(counts):
+            for word, times in count.items():
+                self.postings[word].append((place, times))
+
+    def find(self, question: str, *, without: Iterable[str] = (), limit: int = 8) -> list[Passage]:
+        bm25 = np.zeros(len(self.chunks))
+        for word in set(stems(question)):
+            for place, times in self.postings.get(word, ()):
+                bm25[place] += self.idf[word] * times * 2.2 / (times + self.damping[place])
+        cosine = self.vectors @ self.embedder.encode_query(question)
+        scores = zscored(cosine) + 0.3 * zscored(bm25)
+        left = [place for place in np.argsort(-scores) if self.chunks[place][0] not in set(without)][:limit]
+        return [
+            Passage(
+                int(p), 0, self.chunks[p][2], self.chunks[p][1], "", Kind.DOCUMENT, float(scores[p]),
+                cosine=float(cosine[p]), bm25=float(bm25[p]),
+            )
+            for p in left
+        ]  # fmt: skip
+
+    def ask(self, set_: str, id_: str, question: str, answerable: bool, without: Iterable[str] = ()) -> Asked:
+        question = " ".join(question.split()[:120])
+        passages = self.find(question, without=without)
+        candidates = extract.read(question, passages, encode=self.embedder.encode)
+        return Asked(set_, id_, answerable, astuple(abstain.features(question, passages, candidates)))
+
+
+def pieces(text: str, words: int = 150) -> list[str]:
+    """Paragraphs gathered up to ~150 words."""
+    found: list[list[str]] = [[]]
+    for paragraph in text.split("\n"):
+        if sum(len(part.split()) for part in found[-1]) + len(paragraph.split()) > words and found[-1]:
+            found.append([])
+        found[-1].append(paragraph)
+    return [joined for part in found if (joined := "\n".join(part)).strip()]
+
+
+def zscored(values: Any) -> Any:
+    return (values - values.mean()) / (values.std() + 1e-9)
+
+
+def thunderbird(embedder: embed.Embedder) -> Iterable[Asked]:
+    corpus = [
+        d
+        for d in read("thunderbird/bench/kb_retrieval/corpus.jsonl")
+        if d["metadata"]["product"] != "firefox"
+    ]
+    index = Index(((d["_id"], d["title"], d["text"]) for d in corpus), embedder)
+    linked: dict[str, set[str]] = defaultdict(set)
+    for line in (DATA / "thunderbird/bench/kb_retrieval/qrels/train.tsv").read_text().splitlines()[1:]:
+        ticket, article, _ = line.split("\t")
+        if any(article == d["_id"] for d in corpus):
+            linked[ticket].add(article)
+    tickets = [q for q in read("thunderbird/bench/kb_retrieval/queries.jsonl") if q["_id"] in linked]
+    for ticket in sorted(tickets, key=lambda q: hashed("s" + q["_id"]))[:600]:
+        yield index.ask("thunderbird", ticket["_id"], ticket["text"], True)
+        yield index.ask("taken-out", ticket["_id"], ticket["text"], False, linked[ticket["_id"]])
+    for row in read("firefox_questions/out_of_scope_500.jsonl"):
+        text = html.unescape(re.sub(r"<[^>]+>", " ", row["html"]))
+        yield index.ask("thunderbird", "ff" + row["id"], f"{row['subject']}\n{text}", False)
+
+
+def stackfaq(embedder: embed.Embedder) -> Iterable[Asked]:
+    corpus = read("stackfaq/corpus.jsonl")
+    index = Index(((d["_id"], d["title"], d["text"]) for d in corpus), embedder)
+    threads: dict[int, list[str]] = defaultdict(list)
+    for row in corpus:
+        threads[row["metadata"]["thread"]].append(row["_id"])
+    for row in read("stackfaq/queries.jsonl"):
+        draw = hashed("a" + row["_id"])
+        if draw % 10 < 6:
+            answerable = draw % 2 == 0
+            without = () if answerable else threads[row["metadata"]["thread"]]
+            yield index.ask("stackfaq", row["_id"], row["text"], answerable, without)
+
+
+def clapnq(embedder: embed.Embedder) -> Iterable[Asked]:
+    rows = read("clapnq/dev_full.jsonl")
+    index = Index(((r["id"], r["passages"][0]["title"], r["passages"][0]["text"]) for r in rows), embedder)
+    for row in rows:
+        yield index.ask("clapnq", row["id"], row["input"], bool(row["answerable"]))
+
+
+def fit(asked: list[Asked]) -> tuple[Any, float]:
+    """Weighted logistic regression by Newton's method; every set and class counts the same."""
+    x = np.array([a.features for a in asked])
+    y = np.array([a.answerable for a in asked], float)
+    groups = Counter((a.set, a.answerable) for a in asked)
+    weight = np.array([1 / groups[a.set, a.answerable] for a in asked])
+    weight /= weight.sum()
+    mean, spread = x.mean(0), x.std(0)
+    z = np.c_[(x - mean) / spread, np.ones(len(x))]
+    ridge = np.r_[np.full(x.shape[1], 1e-3), 1e-9]
+    b = np.zeros(z.shape[1])
+    for _ in range(50):
+        p = 1 / (1 + np.exp(-z @ b))
+        gradient = z.T @ (weight * (p - y)) + ridge * b
+        b -= np.linalg.solve((z * (weight * p * (1 - p))[:, None]).T @ z + np.diag(ridge), gradient)
+    coefficients = b[:-1] / spread
+    return coefficients, float(b[-1] - coefficients @ mean)
+
+
+def curve(asked: list[Asked], confidence: Any) -> dict[str, Any]:
+    """Per threshold: share declined of those with an answer (false) and of those without (correct)."""
+    report: dict[str, Any] = {}
+    for half in ("development", "test"):
+        chosen = [(a, confidence(a)) for a in asked if a.development == (half == "development")]
+        for name in ("all", *SETS, "taken-out"):
+            of = [(a, c) for a, c in chosen if a.set == name or (name == "all" and a.set in SETS)]
+            rows: dict[str, Any] = {}
+            for t in THRESHOLDS:
+                yes = [c < t for a, c in of if a.answerable]
+                no = [c < t for a, c in of if not a.answerable]
+                rows[str(t)] = [round(float(np.mean(part)), 3) if part else None for part in (yes, no)]
+            report.setdefault(name, {})[half] = rows
+    return report
+
+
+def main() -> None:
+    if not DATA.is_dir():
+        sys.exit(f"Skipped: there is no folder {DATA}; set DESKHAND_TEST_DATA.")
+    embedder = embed.load(config.load())
+    asked: list[Asked] = []
+    for source in (thunderbird, stackfaq, clapnq):
+        asked += source(embedder)
+        print(f"{source.__name__}: {len(asked)} questions so far", flush=True)
+    coefficients, intercept = fit([a for a in asked if a.development and a.set in SETS])
+    names = ("cosine", "sentence", "length")
+    fitted = dict(zip(names, (round(float(c), 2) for c in coefficients), strict=True))
+    shipped = curve(asked, lambda a: abstain.confidence(abstain.Features(*a.features)))
+    sizes = Counter(f"{a.set} {'answerable' if a.answerable else 'unanswerable'}" for a in asked)
+    report = {
+        "questions": dict(sizes),
+        "fitted": {"intercept": round(intercept, 2), **fitted},
+        "shipped threshold": abstain.THRESHOLD,
+        "declined of answerable, of unanswerable, by threshold (shipped coefficients)": shipped,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "abstain.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report["fitted"]))
+    for name, halves in shipped.items():
+        for half, rows in halves.items():
+            print(f"{name:12s} {half:12s}", "  ".join(f"{t}: {a}/{b}" for t, (a, b) in rows.items()))
+
+
+if __name__ == "__main__":
+    main()
