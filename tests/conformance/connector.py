@@ -1,0 +1,279 @@
+"""What every connector has to do. A connector's test subclasses `ConnectorConformance`,
+gives it a `source` fixture, a real one that can be written to, and has these tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from assistant.errors import SourceError
+from assistant.model import (
+    Access,
+    AccessChanged,
+    Batch,
+    Delete,
+    Failed,
+    Kind,
+    Member,
+    Part,
+    Renamed,
+    SourceDocument,
+    Upsert,
+)
+from connectors.base import BATCH_SIZE, Connector
+
+CONTENT_WORD = "quokka-7731"
+"""stands in every text; a reason that repeats it repeats a document's content"""
+
+
+class WritableSource(ABC):
+    """A real source, empty at first, that a test can write to."""
+
+    @abstractmethod
+    def connector(self) -> Connector:
+        """A new connector to it, as a new process would make one."""
+
+    @abstractmethod
+    def put(self, name: str, text: str) -> str:
+        """Create or replace the item `name`; its external id."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None: ...
+
+    @abstractmethod
+    def spoil(self) -> None:
+        """Add an item that can't be read."""
+
+    @abstractmethod
+    def withdraw(self, name: str) -> None:
+        """Make it impossible to tell who may read `name`."""
+
+    @abstractmethod
+    def vanish(self) -> None:
+        """Make the source unreachable as a whole."""
+
+    def rename(self, name: str, to: str) -> None:
+        pytest.skip("this source has no renames")
+
+
+class Replica:
+    """What a store holds after the batches it was given."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, SourceDocument] = {}
+        self.failures: dict[str, str] = {}
+        self.checkpoint: dict[str, Any] | None = None
+        self.embedded = 0
+        """how often a document would have been embedded"""
+
+    def apply(self, batch: Batch) -> None:
+        for change in batch.changes:
+            match change:
+                case Upsert(document):
+                    old = self.documents.get(document.external_id)
+                    self.embedded += old is None or old.revision != document.revision
+                    self.documents[document.external_id] = document
+                    self.failures.pop(document.external_id, None)
+                case Delete(name):
+                    self.documents.pop(name, None)
+                case AccessChanged(name, access):
+                    if name in self.documents:
+                        self.documents[name] = replace(self.documents[name], access=access)
+                case Renamed(old_id, new_id, title, url):
+                    if old_id in self.documents:
+                        moved = self.documents.pop(old_id)
+                        self.documents[new_id] = replace(moved, external_id=new_id, title=title, url=url)
+                case Failed(name, reason):
+                    self.failures[name] = reason
+        self.checkpoint = json.loads(json.dumps(batch.checkpoint))
+
+    def sync(self, connector: Connector, *, batches: int | None = None) -> list[Batch]:
+        """Take all or the first `batches`; then the connector is gone, as after a kill."""
+        taken: list[Batch] = []
+        run = connector.sync(self.checkpoint)
+        for batch in run:
+            self.apply(batch)
+            taken.append(batch)
+            if len(taken) == batches:
+                break
+        run.close()  # pyright: ignore[reportAttributeAccessIssue]
+        connector.close()
+        return taken
+
+    def prune(self, connector: Connector) -> None:
+        present = set(connector.inventory())
+        self.documents = {name: doc for name, doc in self.documents.items() if name in present}
+        connector.close()
+
+    def summary(self) -> dict[str, tuple[object, ...]]:
+        """What two replicas of one source have in common."""
+        return {
+            name: (doc.revision, doc.access, doc.title, doc.url, doc.body)
+            for name, doc in sorted(self.documents.items())
+        }
+
+
+def changes(batches: list[Batch]) -> list[object]:
+    return [change for batch in batches for change in batch.changes]
+
+
+class ConnectorConformance:
+    @pytest.fixture
+    def source(self) -> WritableSource:
+        raise NotImplementedError("the subclass gives it")
+
+    @pytest.fixture
+    def filled(self, source: WritableSource) -> WritableSource:
+        """Three batches' worth."""
+        for number in range(2 * BATCH_SIZE + 9):
+            source.put(f"item-{number:03}", f"{CONTENT_WORD} number {number}")
+        return source
+
+    def fresh(self, source: WritableSource) -> Replica:
+        replica = Replica()
+        replica.sync(source.connector())
+        return replica
+
+    def same_as_fresh(self, replica: Replica, source: WritableSource) -> None:
+        replica.prune(source.connector())
+        assert replica.summary() == self.fresh(source).summary()
+
+    def test_it_keeps_the_contract(self, source: WritableSource) -> None:
+        assert isinstance(source.connector(), Connector)
+
+    def test_settings_are_described_and_refuse_unknown_keys(self, source: WritableSource) -> None:
+        settings = source.connector().Settings
+        assert not [name for name, field in settings.model_fields.items() if not field.description]
+        with pytest.raises(ValidationError, match="no_such_setting"):
+            settings.model_validate({"no_such_setting": 1})
+
+    def test_check_says_what_was_found(self, filled: WritableSource) -> None:
+        assert "\n" not in filled.connector().check().strip()
+        assert CONTENT_WORD not in filled.connector().check()
+
+    def test_first_sync_yields_everything(self, filled: WritableSource) -> None:
+        replica = Replica()
+        batches = replica.sync(filled.connector())
+        assert len(replica.documents) == 2 * BATCH_SIZE + 9
+        assert not replica.failures
+        assert len(batches) >= 3
+        assert all(len(batch.changes) <= BATCH_SIZE for batch in batches)
+
+    def test_documents_are_well_formed(self, filled: WritableSource) -> None:
+        for document in self.fresh(filled).documents.values():
+            assert document.external_id
+            assert document.revision
+            assert document.title
+            assert document.kind is (Kind.TICKET if document.ticket else Kind.DOCUMENT)
+            for moment in (document.created_at, document.updated_at):
+                assert moment is None or moment.utcoffset() == dt.timedelta(0)
+            assert document.body
+            assert isinstance(document.body, bytes) or all(isinstance(p, Part) for p in document.body)
+            text = document.body if isinstance(document.body, bytes) else document.body[0].text.encode()
+            assert CONTENT_WORD.encode() in text
+            document.external_id.encode()  # valid text, whatever the source calls it
+            json.dumps(dict(document.metadata), default=str)
+
+    def test_second_sync_yields_nothing(self, filled: WritableSource) -> None:
+        replica = self.fresh(filled)
+        assert changes(replica.sync(filled.connector())) == []
+
+    def test_every_batch_can_be_gone_on_from(self, filled: WritableSource) -> None:
+        replica = Replica()
+        seen: list[object] = []
+        while taken := replica.sync(filled.connector(), batches=1):
+            seen += changes(taken)
+        assert len(seen) == len(replica.documents) == 2 * BATCH_SIZE + 9, "nothing twice, nothing lost"
+        self.same_as_fresh(replica, filled)
+
+    def test_changes_during_an_interrupted_first_sync_are_not_lost(self, filled: WritableSource) -> None:
+        replica = Replica()
+        replica.sync(filled.connector(), batches=1)
+        filled.put("item-000", f"{CONTENT_WORD} rewritten")
+        filled.put("item-070", f"{CONTENT_WORD} rewritten too")
+        filled.put("aaa-new", f"{CONTENT_WORD} sorts before all others")
+        filled.remove("item-001")
+        replica.sync(filled.connector())
+        self.same_as_fresh(replica, filled)
+
+    def test_changed_new_and_deleted_are_found(self, filled: WritableSource) -> None:
+        replica = self.fresh(filled)
+        before = replica.embedded
+        changed = filled.put("item-004", f"{CONTENT_WORD} in other words")
+        new = filled.put("item-new", f"{CONTENT_WORD} news")
+        gone = filled.put("item-005", f"{CONTENT_WORD} soon gone")
+        filled.remove("item-005")
+        replica.sync(filled.connector())
+        assert replica.embedded == before + 2
+        replica.prune(filled.connector())
+        assert gone not in replica.documents
+        body = replica.documents[changed].body
+        assert b"in other words" in (body if isinstance(body, bytes) else body[0].text.encode())
+        assert new in replica.documents
+        self.same_as_fresh(replica, filled)
+        assert changes(replica.sync(filled.connector())) == []
+
+    def test_a_renamed_item_is_not_embedded_again(self, filled: WritableSource) -> None:
+        replica = self.fresh(filled)
+        before = replica.embedded
+        filled.rename("item-007", "renamed")
+        assert [type(change) for change in changes(replica.sync(filled.connector()))] == [Renamed]
+        assert replica.embedded == before
+        self.same_as_fresh(replica, filled)
+
+    def test_inventory_is_complete(self, filled: WritableSource) -> None:
+        assert set(filled.connector().inventory()) == set(self.fresh(filled).documents)
+
+    def test_a_failure_is_data_and_tells_no_content(self, filled: WritableSource) -> None:
+        filled.spoil()
+        replica = self.fresh(filled)
+        assert len(replica.documents) == 2 * BATCH_SIZE + 9
+        assert len(replica.failures) == 1
+        (reason,) = replica.failures.values()
+        assert len(reason) > 20
+        assert CONTENT_WORD not in reason
+
+    def test_undetermined_access_means_nobody(self, filled: WritableSource) -> None:
+        name = filled.put("item-003", f"{CONTENT_WORD} whose?")
+        filled.withdraw("item-003")
+        assert self.fresh(filled).documents[name].access == Access.nobody()
+
+    def test_an_emptied_source_deletes_nothing(self, filled: WritableSource) -> None:
+        replica = self.fresh(filled)
+        for number in range(2 * BATCH_SIZE + 9):
+            filled.remove(f"item-{number:03}")
+        with pytest.raises(SourceError, match="othing was"):
+            list(filled.connector().inventory())
+        with contextlib.suppress(SourceError):  # either it refuses, or it has nothing to say
+            replica.sync(filled.connector())
+        assert len(replica.documents) == 2 * BATCH_SIZE + 9
+
+    def test_an_unreachable_source_is_an_error_not_an_empty_one(self, filled: WritableSource) -> None:
+        checkpoint: Mapping[str, Any] | None = self.fresh(filled).checkpoint
+        filled.vanish()
+        for attempt in (
+            lambda: filled.connector().check(),
+            lambda: list(filled.connector().sync(checkpoint)),
+            lambda: list(filled.connector().sync(None)),
+            lambda: list(filled.connector().inventory()),
+        ):
+            with pytest.raises(SourceError) as caught:
+                attempt()
+            assert "othing was" in str(caught.value), "says that nothing was lost"
+
+    def test_memberships_are_members(self, source: WritableSource) -> None:
+        assert all(isinstance(member, Member) and member.user for member in source.connector().memberships())
+
+    def test_close_twice(self, source: WritableSource) -> None:
+        connector = source.connector()
+        connector.close()
+        connector.close()
