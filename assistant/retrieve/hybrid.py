@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
 from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -25,6 +27,14 @@ NEAR_DUPLICATE = 0.9
 """share of words two passages may have in common and both be shown"""
 
 
+class Legs(StrEnum):
+    """What a search goes by. One leg alone is for measuring what the other adds."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    BM25 = "bm25"
+
+
 class Retriever:
     """Hybrid search over the store; one for a process, safe to share between threads."""
 
@@ -41,9 +51,12 @@ class Retriever:
         filters: Filters | None = None,
         limit: int = 10,
         depth: int = DEPTH,
+        legs: Legs = Legs.HYBRID,
     ) -> list[tuple[Ranked, Passage]]:
         """The best documents, each with its best passage; what `deskhand eval retrieval` ranks."""
-        ranked, passages = self._search(question, principal, audience, filters or Filters(), limit, depth, 1)
+        ranked, passages = self._search(
+            question, principal, audience, filters or Filters(), limit, depth, 1, legs
+        )
         best = {p.document_id: p for p in passages}
         return [(r, best[r.document_id]) for r in ranked if r.document_id in best]
 
@@ -72,11 +85,12 @@ class Retriever:
         limit: int,
         depth: int,
         per_document: int,
+        legs: Legs = Legs.HYBRID,
     ) -> tuple[list[Ranked], list[Passage]]:
         vector = self.embedder.encode_query(question)
         terms = sorted({lexical.term_id(term) for term in lexical.tokenise(question)})
         with self.database.reader(principal, audience) as connection:
-            weights = search.idf(connection, terms)
+            weights = search.idf(connection, terms) if legs is not Legs.DENSE else {}
             found = search.candidates(
                 connection,
                 space=search.live_space(connection),
@@ -86,6 +100,8 @@ class Retriever:
                 reader=(principal.tokens, audience),
                 depth=depth,
             )
+            if legs is Legs.BM25:
+                found = [replace(c, cosine=0.0, title_cosine=0.0) for c in found if c.bm25 > 0]
             ranked = fuse(found, idf_mass=sum(w for w, _ in weights.values()), k1=lexical.K1)[:limit]
             chosen: dict[int, tuple[float, Candidate]] = {}
             for document in ranked:
