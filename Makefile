@@ -26,8 +26,8 @@ test: lint
 lint: install-test
 	@$(STEP) "ruff" $(BIN)/ruff check --quiet $(PATHS)
 	@$(STEP) "format" $(BIN)/ruff format --quiet --check $(PATHS)
-	@$(STEP) "types" $(BIN)/basedpyright
-	@$(STEP) "imports" $(BIN)/lint-imports --no-timings
+	@$(STEP) "types" $(BIN)/basedpyright --warnings
+	@$(STEP) "imports" $(BIN)/lint-imports
 
 # Data in .deskhand stay: an installation's database is not a build product.
 clean:

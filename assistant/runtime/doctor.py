@@ -56,12 +56,16 @@ def diagnose(settings: Settings) -> Iterator[Check]:
         _embedder,
         _generator,
     )
+    down: set[str] = set()
     for check in checks:
         name = check.__name__.removeprefix("_").replace("_", " ")
         try:
             yield check(settings)
         except DeskhandError as error:
-            yield Check(name, False, str(error), "Do that, then run `deskhand doctor` again.")
+            told = str(error) in down
+            down.add(str(error))
+            detail = "can't be looked at, for a reason given above" if told else str(error)
+            yield Check(name, False, detail, "Mend that, then run `deskhand doctor` again.")
         except Exception as error:  # a check that breaks must not hide the others
             detail = f"{type(error).__name__}: {error}"
             yield Check(name, False, detail, "This is unexpected: see the logs in the state folder.")
