@@ -22,6 +22,8 @@ SENTENCES = 60
 STEPS = 12
 LENGTH = 900
 """Characters one stretch may have."""
+CUSTOMER = 1.0
+"""Taken off the cosine of what a customer wrote: it resembles the question most and rarely answers it."""
 
 
 _HOW = re.compile(
@@ -55,7 +57,7 @@ class Candidate:
     steps: float
     """1 for a step, or the line before steps, where the question asks how"""
     passage: float
-    """how far its passage's cosine lies below the best one's, 0 or less"""
+    """how far its passage's cosine lies below the best one's, 0 or less; see CUSTOMER"""
 
     @property
     def sentence(self) -> Sentence:
@@ -103,7 +105,7 @@ def read(question: str, passages: Sequence[Passage], *, encode: Encode | None = 
             if _quotable(text, index):
                 # A long ticket is never covered by one sentence: twelve words shared are all that counts.
                 words = len(wanted & set(stems(sentence.text))) / max(1, min(len(wanted), 12))
-                below = passage.cosine - top
+                below = passage.cosine - top - (CUSTOMER if passage.role == "customer" else 0.0)
                 steps = float(asks_how and (sentence.step or _introduces(text, index)))
                 found.append(Candidate(marker, text, index, passage.cosine, min(words, 1.0), steps, below))
     if encode is None or not found:
@@ -139,7 +141,7 @@ def _quotable(text: Sequence[Sentence], index: int) -> bool:
     if _introduces(text, index):
         return bool(stems(sentence.text))
     ends = sentence.step or bool(re.search(r"[.!:;)]$", sentence.text))
-    return ends and len(stems(sentence.text)) >= 3 and not sentence.text.endswith("?")
+    return len(stems(sentence.text)) >= (3 if ends else 6) and not sentence.text.endswith("?")
 
 
 def _widen(candidate: Candidate, scores: dict[tuple[int, int], float], weights: Weights) -> Stretch:

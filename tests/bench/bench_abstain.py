@@ -33,9 +33,9 @@ from typing import Any
 
 import numpy as np
 
-from assistant import config
 from assistant.answer import abstain, extract
 from assistant.answer.text import stems
+from assistant.config import Settings
 from assistant.ingest import embed
 from assistant.model import Kind, Passage
 
@@ -202,7 +202,8 @@ def curve(asked: list[Asked], confidence: Any) -> dict[str, Any]:
 def main() -> None:
     if not DATA.is_dir():
         sys.exit(f"Skipped: there is no folder {DATA}; set DESKHAND_TEST_DATA.")
-    embedder = embed.load(config.load())
+    models = os.environ.get("DESKHAND_MODELS")
+    embedder = embed.load(Settings(models=Path(models) if models else None))
     asked: list[Asked] = []
     for source in (thunderbird, stackfaq, clapnq):
         asked += source(embedder)

@@ -215,9 +215,11 @@ def main() -> None:
         print(json.dumps(worker(given.worker, given.gguf, given.runs)))
         return
     if given.gguf is None:
-        from assistant import config, weights
+        from assistant import weights
+        from assistant.config import Settings
 
-        settings = config.load()
+        models = os.environ.get("DESKHAND_MODELS")
+        settings = Settings(models=Path(models) if models else None)
         given.gguf = weights.path(settings.local_model, settings)
     results: dict[str, Any] = {}
     for kind in NAMES:

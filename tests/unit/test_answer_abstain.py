@@ -90,5 +90,14 @@ def test_a_very_long_list_is_cut_around_the_best_step():
     assert sum(map(len, stretch.sentences)) <= extract.LENGTH
 
 
+def test_what_an_agent_wrote_is_quoted_before_what_the_customer_asked():
+    asked = Passage(1, 1, "The junk filter moves all my mail, please help.", "T", "", Kind.TICKET, 0.7, cosine=0.7,
+                    role="customer")  # fmt: skip
+    told = Passage(2, 1, "Reset the junk filter so mail stays in place.", "T", "", Kind.TICKET, 0.6, cosine=0.65,
+                   role="agent")  # fmt: skip
+    stretch = extract.choose(extract.read("The junk filter moves all my mail", [asked, told]))[0]
+    assert stretch.marker == 2
+
+
 def test_nothing_to_quote():
     assert extract.choose(extract.read("anything", [passage("Heading", 0.4)])) == []

@@ -12,7 +12,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
 from assistant import weights
-from assistant.config import Settings, load
+from assistant.config import Settings
 from assistant.errors import ModelUnavailable, QuestionRejected
 from assistant.generate import base
 from assistant.generate.local import LocalChat, from_settings
@@ -20,12 +20,12 @@ from assistant.generate.local import LocalChat, from_settings
 
 @pytest.fixture(scope="module")
 def model() -> LocalChat:
-    place = os.environ.get("DESKHAND_TEST_MODELS")
-    settings = Settings(models=Path(place)) if place else load()
+    place = os.environ.get("DESKHAND_MODELS")
+    settings = Settings(models=Path(place) if place else None)
     try:
         weights.path(settings.local_model, settings)
     except ModelUnavailable as error:
-        pytest.skip(f"{error} Or set DESKHAND_TEST_MODELS.")
+        pytest.skip(f"{error} Or set DESKHAND_MODELS.")
     return from_settings(settings)
 
 
