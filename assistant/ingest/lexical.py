@@ -16,8 +16,9 @@ from functools import lru_cache
 
 import snowballstemmer
 
-K1, B = 1.2, 0.75
-AVERAGE_LENGTH = 100.0
+K1, B = 0.9, 0.4
+"""a word's presence counts for more than its repetition, and length for little; as in Anserini"""
+AVERAGE_LENGTH = 65.0
 """tokens of a typical chunk; fixed, so that a chunk's weights never depend on when it was indexed"""
 
 # Runs of letters and digits, joined by what joins error codes, settings, paths and addresses.
@@ -26,12 +27,14 @@ _PART = re.compile(r"[^\W_]+")
 _APOSTROPHE = re.compile(r"['’](?:s|t|m|d|re|ve|ll)\b|(?<=n)['’]t\b")
 _LONGEST = 64
 _FIRST_IDEOGRAPH = "\u2e80"
+# Beside function words, what tickets open and close with: it lifts BM25 alone by a fifth on them.
 _STOP = frozenset(
-    """a about after all also am an and any are as at be because been before being but by can could did do does
-    doing don done for from get got had has have having he her here hers him his how i if in into is it its just
-    me more most my no nor of on once only or other our ours out over own please s same she should so some such t
-    than that the their theirs them then there these they this those through to too under until up us very was we
-    were what when where which while who whom why will with would you your yours""".split()  # noqa: SIM905
+    """a about after again all also am an and any anyone are as at be because been before being both but by can
+    cannot could did do does doing don done down each few for from further get got had has have having he hello
+    help her here hers hi him his how i if im in into is it its itself just ll m me more most my no nor not of on
+    once only or other our ours out over own please re s same she should so some such t than thank thanks that
+    the their theirs them then there these they this those through to too under until up us ve very was we were
+    what when where which while who whom why will with would you your yours d""".split()  # noqa: SIM905 - 120 quotes fewer
 )
 
 _stemmer = snowballstemmer.stemmer("english")

@@ -83,6 +83,8 @@ class Candidate:
     bm25: float
     """with its idf, not normalised"""
     title_cosine: float
+    alone: bool
+    """the only chunk of its document that the reader may see"""
 
 
 def live_space(connection: Conn) -> Space:
@@ -174,7 +176,12 @@ def candidates(
     values["ids"] = list(ids)
     return [
         Candidate(
-            row["id"], row["document_id"], row["cosine"], max(row["bm25"], 0.0), row["title_cosine"] or 0.0
+            chunk_id=row["id"],
+            document_id=row["document_id"],
+            cosine=row["cosine"],
+            bm25=max(row["bm25"], 0.0),
+            title_cosine=row["title_cosine"] or 0.0,
+            alone=row["alone"],
         )
         for row in connection.execute(SQL["search_scores"], values)
     ]
