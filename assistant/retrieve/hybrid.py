@@ -102,7 +102,12 @@ class Retriever:
             )
             if legs is Legs.BM25:
                 found = [replace(c, cosine=0.0, title_cosine=0.0) for c in found if c.bm25 > 0]
-            ranked = fuse(found, idf_mass=sum(w for w, _ in weights.values()), k1=lexical.K1)[:limit]
+            ranked = fuse(
+                found,
+                idf_mass=sum(w for w, _ in weights.values()),
+                k1=lexical.K1,
+                customers=filters.customers or (),
+            )[:limit]
             chosen: dict[int, tuple[float, Candidate]] = {}
             for document in ranked:
                 for rank, (own, candidate) in enumerate(document.candidates[:per_document]):

@@ -364,7 +364,7 @@ select l.id from lexical(%(query)s, %(rare)s, %(space)s::smallint, %(depth)s, %(
                          %(languages)s, %(before)s) l
 
 -- name: search_scores
-select c.id, c.document_id, 1 - (c.embedding <=> %(vector)s) as cosine, -(c.weights <#> %(query)s) as bm25,
+select c.id, c.document_id, c.customer_id, 1 - (c.embedding <=> %(vector)s) as cosine, -(c.weights <#> %(query)s) as bm25,
   1 - (d.title_embedding <=> %(vector)s) as title_cosine,
   not exists (select from chunk o where o.document_id = c.document_id and o.id <> c.id) as alone
 from chunk c join document d on d.id = c.document_id

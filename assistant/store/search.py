@@ -85,6 +85,7 @@ class Candidate:
     title_cosine: float
     alone: bool
     """the only chunk of its document that the reader may see"""
+    customer_id: int | None = None
 
 
 def live_space(connection: Conn) -> Space:
@@ -182,6 +183,7 @@ def candidates(
             bm25=max(row["bm25"], 0.0),
             title_cosine=row["title_cosine"] or 0.0,
             alone=row["alone"],
+            customer_id=row["customer_id"],
         )
         for row in connection.execute(SQL["search_scores"], values)
     ]

@@ -19,7 +19,6 @@ from assistant.errors import NotRunning
 from assistant.runtime.supervisor import read_status
 from assistant.runtime.up import running, standard_processes
 from assistant.store import documents, sources
-from assistant.store.sources import Source
 
 PROJECT = Path(__file__).parents[2]
 SAMPLE = PROJECT / "assistant" / "sample"

@@ -449,7 +449,8 @@ def test_filters_narrow(desk: Desk) -> None:
     assert isinstance(customer, int)
     cases = {
         Filters(kinds=(Kind.DOCUMENT,)): {"doc"},
-        Filters(customers=(customer,)): {"t1"},
+        Filters(customers=(customer,)): {"doc", "t1"},
+        Filters(customers=(customer,), kinds=(Kind.TICKET,)): {"t1"},
         Filters(sources=(desk.source.id + 99,)): set[str](),
         Filters(before=NOW - dt.timedelta(days=1)): set[str](),
         Filters(before=NOW): {"doc", "t1", "t2"},
