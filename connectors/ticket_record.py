@@ -32,7 +32,8 @@ Row = Mapping[str, Any]
 class _Fields:
     """The compiled expressions of one part of the mapping."""
 
-    def __init__(self, mapping: BaseModel | Mapping[str, str]) -> None:
+    def __init__(self, mapping: BaseModel | Mapping[str, str], prefix: str = "") -> None:
+        self.prefix = prefix
         pairs = mapping.items() if isinstance(mapping, Mapping) else dict(mapping).items()
         self.expressions: dict[str, Expression] = {
             name: compile_expression(source) for name, source in pairs if isinstance(source, str) and source
@@ -54,10 +55,10 @@ class _Fields:
         if value is None:
             return []
         if not isinstance(value, list) or not all(isinstance(row, dict) for row in cast("list[Any]", value)):
-            raise ItemError(f"«{name}» is no list of objects")
+            raise ItemError(f"its «{self.prefix}{name}» is no list of objects")
         rows = cast("list[Row]", value)
         if len(rows) > _LIST_LIMIT:
-            raise ItemError(f"«{name}» has more than {_LIST_LIMIT} elements")
+            raise ItemError(f"its «{self.prefix}{name}» has more than {_LIST_LIMIT} elements")
         return rows
 
 
@@ -83,8 +84,8 @@ class TicketReader:
     ) -> None:
         self.ticket = _Fields(mapping)
         self.customer = _Fields(mapping.customer)
-        self.replies = _Fields(mapping.replies)
-        self.events = _Fields(mapping.events)
+        self.replies = _Fields(mapping.replies, "replies.")
+        self.events = _Fields(mapping.events, "events.")
         self.attributes = _Fields(mapping.customer.attributes)
         self.metadata = _Fields(mapping.metadata)
         self._access = access
@@ -155,7 +156,7 @@ class TicketReader:
                     audience=Audience.PUBLIC if public else Audience.INTERNAL,
                     author=author or replies.text("email", reply),
                     role=role,
-                    created_at=self._date(replies, "created", reply, "replies."),
+                    created_at=self._date(replies, "created", reply),
                     is_solution=_is_true(replies.value("is_solution", reply)),
                 )
             )
@@ -197,7 +198,7 @@ class TicketReader:
     def _events(self, record: Row) -> tuple[Event, ...]:
         events: list[Event] = []
         for row in self.events.rows("list", record):
-            at = self._date(self.events, "at", row, "events.")
+            at = self._date(self.events, "at", row)
             if at is None:
                 raise ItemError("an event has no time")
             old, new = self.events.text("old", row), self.events.text("new", row)
@@ -207,7 +208,7 @@ class TicketReader:
     def _status(self, value: str) -> str:
         return self._statuses.get(value.lower() or "null", value)
 
-    def _date(self, fields: _Fields, name: str, record: Row, prefix: str = "") -> dt.datetime | None:
+    def _date(self, fields: _Fields, name: str, record: Row) -> dt.datetime | None:
         value = fields.value(name, record)
         if value is None:
             return None
@@ -215,7 +216,7 @@ class TicketReader:
             return parse_date(value, self._zone, self._date_format)
         except (TypeError, ValueError, OverflowError, OSError):
             raise ItemError(
-                f"its «{prefix}{name}» is no date that is understood; see the setting «date_format»"
+                f"its «{fields.prefix}{name}» is no date that is understood; see the setting «date_format»"
             ) from None
 
     def _revision(self, record: Row) -> str:
