@@ -48,7 +48,9 @@ class Postgres:
     def __init__(self, state: State, *, fast: bool = False) -> None:
         self._state = state
         self._fast = fast
-        self._user = _service_user() if os.geteuid() == 0 else None
+        self._inside = state.root / "postgres"
+        self._note = state.root / "postgres.place"
+        self._user = self._find_user() if os.geteuid() == 0 else None
         self._uid = pwd.getpwnam(self._user).pw_uid if self._user else os.geteuid()
         self.home = self._find_home()
         self.data = self.home / "data"
@@ -126,8 +128,10 @@ class Postgres:
         end(running_in(self.data, "postgres"), signal.SIGINT, seconds=10)
         # Now the number in a pid file can only be another's, at which the server would refuse to start.
         pid_file = self.data / "postmaster.pid"
-        if pid_file.exists() and psutil.pid_exists(int(pid_file.read_text().split("\n")[0])):
-            pid_file.unlink()
+        if pid_file.exists():
+            pid = pid_file.read_text().split("\n")[0]
+            if not pid.isdigit() or psutil.pid_exists(int(pid)):
+                pid_file.unlink()
 
     def _initialise(self) -> None:
         """Make the data beside their final name, so that an interruption leaves none half made."""
@@ -149,9 +153,14 @@ class Postgres:
             )
         new.rename(self.data)
 
+    def _find_user(self) -> str:
+        """Whose the data are already, else a service user."""
+        note = self._note
+        home = Path(note.read_text(encoding="utf-8")) if note.exists() else self._inside
+        return home.owner() if home.exists() and home.stat().st_uid != 0 else _service_user()
+
     def _find_home(self) -> Path:
-        inside = self._state.root / "postgres"
-        note = self._state.root / "postgres.place"
+        inside, note = self._inside, self._note
         if note.exists():
             home = Path(note.read_text(encoding="utf-8"))
             self._check_owner(home, note)

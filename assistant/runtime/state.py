@@ -113,6 +113,9 @@ def own_folder(folder: Path, *, uid: int) -> None:
             os.chown(folder, uid, -1)
     except FileExistsError:
         found = folder.lstat()
+        if found.st_uid == os.geteuid() != uid and stat.S_ISDIR(found.st_mode):
+            os.chown(folder, uid, -1)  # an earlier start got no further than making it
+            found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid or found.st_mode & 0o077:
             raise ConfigError(
                 f"{folder} should be a folder that only user {uid} may enter, and is not. Nothing was "

@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -28,7 +28,7 @@ import psutil
 import structlog
 
 from assistant import servers
-from assistant.errors import DeskhandError, NotRunning
+from assistant.errors import NotRunning
 from assistant.runtime.process import Process, end, launch, marked, signal_group
 from assistant.runtime.state import State
 
@@ -114,9 +114,11 @@ class Supervisor:
         if left is not None:
             known = (_identity(entry.pid, entry.created) for entry in reversed(left.processes))
             victims = {victim.pid: victim for victim in (*filter(None, known), *marked(left.mark))}
-            count = end(victims.values(), signal.SIGTERM, seconds=STOP_SECONDS)
+            # every one of them takes SIGINT as the wish to end soon and in good order; SIGTERM PostgreSQL
+            # takes as one to wait for its sessions
+            count = end(victims.values(), signal.SIGINT, seconds=STOP_SECONDS)
         if count:
-            _log.warning("ended processes of a run that was killed", count=count)
+            _log.warning("leftovers.ended", count=count)
         return count
 
     def start(self, process: Process) -> None:
@@ -127,8 +129,6 @@ class Supervisor:
             self._thread.start()
         deadline = time.monotonic() + process.ready_seconds
         while child.phase is not Phase.RUNNING:
-            if child.error:
-                raise child.error
             if child.failures >= FIRST_STARTS or time.monotonic() > deadline:
                 raise NotRunning(
                     f"{process.name} does not start. Nothing was lost. Its log, "
@@ -175,8 +175,9 @@ class Supervisor:
         )
         text = json.dumps(asdict(status), indent=1)
         if text != self._written:
-            servers.write_small(self._state.status, text, mode=0o600)
-            self._written = text
+            with suppress(OSError):  # a full disk must not end the supervision; it is tried again
+                servers.write_small(self._state.status, text)
+                self._written = text
 
 
 class _Child:
@@ -186,11 +187,11 @@ class _Child:
         self.process = process
         self.phase = Phase.WAITING
         self.failures = 0
-        self.error: DeskhandError | None = None
         self.popen: subprocess.Popen[bytes] | None = None
         self._log_file = log
         self._mark = mark
         self._created = 0.0
+        self._reason = ""
         self._restarts = 0
         self._due = 0.0
         self._since = time.monotonic()
@@ -198,24 +199,17 @@ class _Child:
 
     def step(self) -> None:
         """Look once, and do what is due. Never raises: the others must be looked after too."""
-        try:
-            if self.phase is Phase.WAITING:
-                if time.monotonic() >= self._due:
-                    self._launch()
-            elif self.popen is not None and self.popen.poll() is not None:
-                self._died(self.popen.returncode)
-            elif self.phase is Phase.STARTING:
-                if self.process.ready():
-                    self._enter(Phase.RUNNING)
-            elif self.failures and time.monotonic() - self._since > HEALTHY_SECONDS:
-                self.failures = 0
-            self._bound_log()
-        except DeskhandError as error:
-            self.error = error
-        except Exception as error:  # a full disk, say: as good a reason to wait as a death
-            _log.exception("could not look after a process", process=self.process.name)
-            self._log_file.open("a").write(f"{error}\n")
-            self._died(None)
+        if self.phase is Phase.WAITING:
+            if time.monotonic() >= self._due:
+                self._launch()
+        elif self.popen is not None and self.popen.poll() is not None:
+            self._died(f"exit {self.popen.returncode}")
+        elif self.phase is Phase.STARTING:
+            if self.process.ready():
+                self._enter(Phase.RUNNING)
+        elif self.failures and time.monotonic() - self._since > HEALTHY_SECONDS:
+            self.failures = 0
+        self._bound_log()
 
     def status(self) -> ProcessStatus:
         pid = self.popen.pid if self.popen is not None and self.phase is not Phase.WAITING else 0
@@ -227,31 +221,32 @@ class _Child:
         try:
             lines = self._log_file.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
-            return "(there is no log)"
-        return "\n".join(f"  {line}" for line in lines[-LOG_TAIL_LINES:])
+            lines = []
+        return "\n".join(f"  {line}" for line in (*lines[-LOG_TAIL_LINES:], self._reason) if line)
 
     def _launch(self) -> None:
-        if self.process.prepare:
-            self.process.prepare()
-        self.popen = launch(self.process, log=self._log_file, mark=self._mark)
-        self._created = psutil.Process(self.popen.pid).create_time()
-        self._enter(Phase.STARTING)
+        try:
+            if self.process.prepare:
+                self.process.prepare()
+            self.popen = launch(self.process, log=self._log_file, mark=self._mark)
+            self._created = psutil.Process(self.popen.pid).create_time()
+        except Exception as error:  # whatever hinders the start, a full disk say, may pass
+            self._reason = f"{type(error).__name__}: {error}"
+            self._died(self._reason)
+        else:
+            self._enter(Phase.STARTING)
 
-    def _died(self, returncode: int | None) -> None:
+    def _died(self, reason: str) -> None:
         if self.popen is not None:
             # what it forked is of no use without it, and would do the new one's work twice
             signal_group(self.popen.pid, signal.SIGKILL)
-        delay = min(BACKOFF_LAST_SECONDS, BACKOFF_FIRST_SECONDS * 2**self.failures)
+        delay = min(BACKOFF_LAST_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** min(self.failures, 10))
         self.failures += 1
         self._restarts += 1
         self._due = time.monotonic() + delay
         self._enter(Phase.WAITING)
-        _log.warning(
-            "a process ended and is started again",
-            process=self.process.name,
-            returncode=returncode,
-            in_seconds=delay,
-        )
+        name = self.process.name
+        _log.warning("process.restart", process=name, reason=reason, in_seconds=delay)
 
     def _enter(self, phase: Phase) -> None:
         self.phase = phase
@@ -260,9 +255,10 @@ class _Child:
 
     def _bound_log(self) -> None:
         """Keep the newest 10–20 MB. Lines written between copy and truncation are lost; no process is."""
-        if self._log_file.exists() and self._log_file.stat().st_size > LOG_BYTES:
-            shutil.copyfile(self._log_file, self._log_file.with_suffix(".log.1"))
-            os.truncate(self._log_file, 0)
+        with suppress(OSError):  # gone, or no room for the copy: it will be looked at again
+            if self._log_file.stat().st_size > LOG_BYTES:
+                shutil.copyfile(self._log_file, self._log_file.with_suffix(".log.1"))
+                os.truncate(self._log_file, 0)
 
 
 def _end_children(children: Iterable[_Child], *, deadline: float, hurry: threading.Event) -> None:
