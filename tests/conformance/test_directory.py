@@ -6,7 +6,10 @@ import os
 import random
 import shutil
 import socket
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -263,18 +266,65 @@ class TestUnmounted:
         assert changes(replica.sync(folder.connector())) == [Delete("nfs/b.md")]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")
-def test_an_unlisted_folder_deletes_nothing(folder: Folder) -> None:
-    write(folder, {"a.md": "x", "d/b.md": "x"})
-    replica = synced(folder)
-    (folder.path / "d").chmod(0)
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root may read everything: be somebody else meanwhile."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(61001)
     try:
-        assert [type(c) for c in changes(replica.sync(folder.connector()))] == [Failed]
-        assert set(replica.documents) == {"a.md", "d/b.md"}
-        with pytest.raises(SourceBusy, match="Nothing was deleted"):
-            list(folder.connector().inventory())
+        yield
     finally:
-        (folder.path / "d").chmod(0o755)
+        if root:
+            os.seteuid(0)
+
+
+@pytest.fixture
+def reachable() -> Iterator[Folder]:
+    """A folder that belongs to root, which others can list."""
+    path = Path(tempfile.mkdtemp(prefix="deskhand-share-"))
+    path.chmod(0o755)
+    yield Folder(path)
+    shutil.rmtree(path)
+
+
+def test_an_unlisted_folder_deletes_nothing(reachable: Folder) -> None:
+    write(reachable, {"a.md": "x", "d/b.md": "x", "d/e/c.md": "x"})
+    replica = synced(reachable)
+    (reachable.path / "d").chmod(0)
+    try:
+        with unprivileged():
+            (failure,) = changes(replica.sync(reachable.connector()))
+            assert isinstance(failure, Failed)
+            assert failure.external_id == "d"
+            assert set(replica.documents) == {"a.md", "d/b.md", "d/e/c.md"}
+            with pytest.raises(SourceBusy, match="Nothing was deleted"):
+                list(reachable.connector().inventory())
+            assert "1 places" in reachable.connector().check()
+    finally:
+        (reachable.path / "d").chmod(0o755)
+
+
+def test_an_unreadable_file_keeps_what_is_known_of_it(reachable: Folder) -> None:
+    write(reachable, {"a.md": "x", "b.md": "x"})
+    replica = synced(reachable)
+    (reachable.path / "a.md").write_text("changed")
+    (reachable.path / "a.md").chmod(0)
+    with unprivileged():
+        (failure,) = changes(replica.sync(reachable.connector()))
+        assert isinstance(failure, Failed)
+        assert "Permission denied" in failure.reason
+        assert replica.documents["a.md"].body == b"x"
+        assert set(reachable.connector().inventory()) == {"a.md", "b.md"}
+    (reachable.path / "a.md").chmod(0o644)
+    replica.sync(reachable.connector())
+    assert replica.documents["a.md"].body == b"changed"
+
+
+def test_a_root_that_may_not_be_listed(reachable: Folder) -> None:
+    reachable.path.chmod(0o711)
+    with unprivileged(), pytest.raises(SourceRefused, match="may Deskhand's user"):
+        reachable.connector().check()
 
 
 class TestAccess:
