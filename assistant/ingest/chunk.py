@@ -48,15 +48,18 @@ def _cut(text: str, size: int) -> str:
 
 _TARGET = re.compile(r"\]\((?:https?://|mailto:)[^()\s]{1,2000}(?:\([^()\s]{0,200}\)[^()\s]{0,500})?\)")
 _MARKS = re.compile(r"\*\*|^[ \t]*(?:`{3,}|~{3,}).*$|^#{1,6} |\|(?: *:?-{3,}:? *\|)+", re.MULTILINE)
-_BAR = re.compile(r" *(?<!\\)\|[ |]*")
+_QUERY = re.compile(r"(://[^\s?#()<>]{1,500})[?#][^\s()<>]*")
+_BAR = re.compile(r"(?<!\\)\|[ |]*")
 
 
 def plain(text: str) -> str:
     """Markdown without the signs that mean nothing to an embedding model and cost it a token each."""
     if "](" in text:
         text = _TARGET.sub("]", text).replace("[", "").replace("]", "")
+    if "://" in text:
+        text = _QUERY.sub(r"\1", text)
     text = _MARKS.sub("", text)
-    return _BAR.sub(" | ", text) if "|" in text else text
+    return _BAR.sub("| ", text) if "|" in text else text
 
 
 _Splitter = Callable[[str], list[tuple[str, str]]]

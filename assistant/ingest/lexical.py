@@ -49,13 +49,13 @@ def _stem(word: str) -> str:
 
 
 def tokenise(text: str) -> list[str]:
-    """Terms of `text` in order: lower-case English stems without stop words.
+    """Terms of `text` in order: case-folded English stems without stop words.
 
     What is joined by punctuation (`FS-1042`, `mail.server.default`) stays whole
     and comes in its parts as well. Scripts without spaces come as pairs of characters.
     """
     terms: list[str] = []
-    for word in _WORD.findall(text.lower()):
+    for word in _WORD.findall(text.casefold()):
         if word.isalnum():
             _add(terms, word)
             continue

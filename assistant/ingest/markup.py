@@ -35,51 +35,61 @@ def clean(text: str) -> str:
 # --- HTML ---------------------------------------------------------------------------------
 
 
-def _html_config(*, aggressive: bool) -> kreuzberg.ExtractionConfig:
-    options: dict[str, object] = {"extract_metadata": False}
-    if aggressive:
-        options["preprocessing"] = {
-            "enabled": True,
-            "preset": "aggressive",
-            "remove_navigation": True,
-            "remove_forms": True,
-        }
-    return kreuzberg.ExtractionConfig(
-        output_format="markdown",
-        use_cache=False,
-        enable_quality_processing=False,
-        html_options=options,  # pyright: ignore[reportArgumentType]
-    )
+# Menus of the site go. Not "aggressive": that also drops <span class="menu">, which is how
+# a support article writes "select Save as…".
+_HTML_OPTIONS: dict[str, object] = {
+    "extract_metadata": False,
+    "preprocessing": {
+        "enabled": True,
+        "preset": "standard",
+        "remove_navigation": True,
+        "remove_forms": False,
+    },
+}
+_CONFIG = kreuzberg.ExtractionConfig(
+    output_format="markdown",
+    use_cache=False,
+    enable_quality_processing=False,
+    html_options=_HTML_OPTIONS,  # pyright: ignore[reportArgumentType]
+)
 
 
-_FRAGMENT, _PAGE = _html_config(aggressive=False), _html_config(aggressive=True)
-
-
-def html_to_markdown(source: str, *, page: bool = False) -> str:
-    """Markdown of an HTML fragment, or of a whole `page`, whose menus and footers go.
+def html_to_markdown(source: str) -> str:
+    """Markdown of a fragment of HTML or a whole page.
 
     What the converter drops (it gives up on tags nested hundreds deep) comes back
     as bare text rather than not at all.
     """
-    source = without_head(source)
+    source = prepared(source)
     try:
-        config = _PAGE if page else _FRAGMENT
         markdown = kreuzberg.extract_bytes_sync(
-            source.encode("utf-8", "replace"), "text/html", config
+            source.encode("utf-8", "replace"), "text/html", _CONFIG
         ).content
     except Exception:  # the converter's exceptions share no base class
         markdown = ""
-    if not markdown.strip():
-        return bare_text(source)
-    return tidy(unescape(markdown))
+    return converted(markdown) if markdown.strip() else bare_text(source)
 
 
-def without_head(source: str) -> str:
-    """Title, canonical link and meta tags would come out as a block of front matter."""
+def converted(markdown: str) -> str:
+    """The parser's Markdown without what is for a renderer only."""
+    if "<!-- MathML" in markdown:
+        markdown = _cut(markdown, "<!-- mathml", "-->")
+    markdown = _ESCAPED.sub(lambda m: m[0] if m[1] == "|" else m[1], markdown.replace("&#9;", " "))
+    return tidy(_UNDERLINED.sub(r"\1", _RULE.sub("", _EMPTY_ROW.sub("", markdown))))
+
+
+def prepared(source: str) -> str:
+    """HTML fit for the converter.
+
+    Its head (title, canonical link, meta tags) would come out as a block of front
+    matter, and alternatives that a script shows one of would run into each other.
+    """
     lower = source[:100_000].lower()
     start = lower.find("<head>")
     end = lower.find("</head>", start)
-    return source[:start] + source[end + 7 :] if 0 <= start < end else source
+    source = source[:start] + source[end + 7 :] if 0 <= start < end else source
+    source = _cut(source, "<footer", "</footer>")
+    return source.replace('</span><span class="for"', '</span> / <span class="for"')
 
 
 _BLOCK_TAG = re.compile(r"</?(?:p|div|br|li|tr|h[1-6]|table|blockquote|pre|section)\b[^<>]*>", re.IGNORECASE)
@@ -111,8 +121,9 @@ def xml_text(source: str) -> str:
         return " ".join(words) + (": " if words else "")
 
     text = html.unescape(_ANY_TAG.sub("", _ATTRIBUTES.sub(values, source)))
-    lines = (" ".join(line.split()).removesuffix(":") for line in text.split("\n"))
-    return re.sub(r":\n(?=\S)", ": ", "\n".join(line for line in lines if line))
+    lines = [" ".join(line.split()) for line in text.split("\n")]
+    joined = "\n".join(line for line in lines if line)
+    return joined.replace(":\n", ": ")
 
 
 # --- Markdown -----------------------------------------------------------------------------
@@ -121,13 +132,20 @@ FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
 _FRONT_MATTER = re.compile(r"\A---\n(?:(?!---\n).*\n){0,200}?---\n")
 _TITLE_LINE = re.compile(r"^title: *(.+)$", re.MULTILINE)
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{}~])")
+_EMPTY_ROW = re.compile(r"^\|[ |]*\|\n(?!\| *-)", re.MULTILINE)
+_RULE = re.compile(r"^-{3,}$", re.MULTILINE)
+_UNDERLINED = re.compile(r"(?<!\w)__([^_\n]{1,200})__(?!\w)")
 _ENTITY = re.compile(r"&#?\w{2,8};")
 _IMAGE = re.compile(r"!\[([^\[\]\n]{0,300})\]\([^()\n]{0,4000}\)")
 _DATA_URI = re.compile(r"data:[\w/+.-]{1,60};base64,[A-Za-z0-9+/=]+")
 _LINK = re.compile(
-    r"\[([^\[\]\n]{0,1000})\]\(<?([^()\s]{0,2000}(?:\([^()\s]{0,200}\)[^()\s]{0,500})?)>?(?: \"[^\"\n]{0,300}\")?\)"
+    r"\[([^\[\]\n]{0,1000})\]"
+    r"\(<? {0,3}([^()\s]{0,2000}(?:\([^()\s]{0,200}\)[^()\s]{0,500})?)>?(?: \"[^\"\n]{0,300}\")?\)"
 )
-_CONTENTS_ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+\[[^\]\n]+\]\(#[^)\n]*\)\s*$\n?", re.MULTILINE)
+_AUTOLINK = re.compile(r"<((?:https?://|mailto:)[^<>\s]{1,2000})>")
+_CONTENTS_ITEM = re.compile(
+    r"^[ \t]*(?:[-*+]|\d{1,3}[.)])[ \t]+\[[^\]\n]+\]\(#[^)\n]*\)[ \t]*\n", re.MULTILINE
+)
 _SAFE_LINK = re.compile(r"https?://|mailto:", re.IGNORECASE)
 # Only tags of HTML: <account>, <your-domain> and the like are what the author wants to be read.
 _TAG = re.compile(
@@ -140,11 +158,6 @@ _TAG = re.compile(
 _BREAK = re.compile(r"<br ?/?>\n?|</?(?:p|div|li|tr|h[1-6])(?:\s[^<>]{0,500})?>", re.IGNORECASE)
 _SILENT = (("<!--", "-->"), ("<script", "</script>"), ("<style", "</style>"))
 _GITBOOK = re.compile(r"\{%[^%\n]{0,300}%\}")
-
-
-def unescape(text: str) -> str:
-    """Backslashes and entities are for a Markdown renderer, not for a reader or an index."""
-    return _ESCAPED.sub(lambda m: m[0] if m[1] == "|" else m[1], text)
 
 
 def without_tags(text: str) -> str:
@@ -176,6 +189,8 @@ def tidy(text: str) -> str:
         text = _DATA_URI.sub("", text)
     if "](" in text:
         text = _LINK.sub(_link, _CONTENTS_ITEM.sub("", text))
+    if "://" in text:
+        text = _AUTOLINK.sub(r"\1", text)
     return text
 
 
@@ -197,7 +212,7 @@ def markdown_file(text: str) -> str:
     parts: list[str] = []
     for fenced, lines in groupby(fenced_lines(text), key=lambda pair: pair[0]):
         block = "\n".join(line for _, line in lines)
-        parts.append(block if fenced else tidy(unescape(without_tags(_GITBOOK.sub("", block)))))
+        parts.append(block if fenced else tidy(_ESCAPED.sub(r"\1", without_tags(_GITBOOK.sub("", block)))))
     return "\n".join(parts)
 
 
@@ -220,27 +235,32 @@ def fenced_lines(text: str) -> list[tuple[bool, str]]:
 
 
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]")
+_CONTENTS = re.compile(r"(?:table of )?contents", re.IGNORECASE)
 _MARKS = re.compile(r"\*\*|__|`|\[([^\[\]]*)\]\([^()]*\)")
 
 
 def sections(text: str) -> list[tuple[tuple[str, ...], str]]:
-    """Markdown as (heading path, text below it), in order; headings without text of their own go.
+    """Markdown as (heading path, text below it), in order.
 
+    A heading with nothing below it, not even other headings, is text of the one above.
     A level that skips one (`#`, `###`) nests below the nearest higher one.
     """
     found: list[tuple[tuple[str, ...], str]] = []
     path: list[tuple[int, str]] = []
     lines: list[str] = []
 
-    def flush() -> None:
+    def flush(next_level: int) -> None:
         body = clean("\n".join(lines))
+        names = tuple(name for _, name in path)
         if body.strip(" \n-*_=|"):
-            found.append((tuple(name for _, name in path), body))
+            found.append((names, body))
+        elif path and next_level <= path[-1][0] and not _CONTENTS.fullmatch(names[-1]):
+            found.append((names[:-1], names[-1]))
         lines.clear()
 
     if "#" not in text:
         lines.append(text)
-        flush()
+        flush(0)
         return found
     for fenced, line in fenced_lines(text):
         match = None if fenced else _HEADING.match(line)
@@ -249,10 +269,10 @@ def sections(text: str) -> list[tuple[tuple[str, ...], str]]:
         if match is None or not name or len(name) > 200:
             lines.append(name if match else line)
             continue
-        flush()
         level = len(match[1])
+        flush(level)
         while path and path[-1][0] >= level:
             path.pop()
         path.append((level, clean(name)))
-    flush()
+    flush(0)
     return found

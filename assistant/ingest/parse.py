@@ -107,7 +107,7 @@ class Parser:
         pages: list[tuple[int, str]] = []
         if found.form is Form.OFFICE:
             text, pages = self._extract(body, found.mime)
-            text = markup.tidy(markup.unescape(text))
+            text = markup.converted(text)
         else:
             text, pages = self._text(body, found), []
         part = Part(text="", audience=document.audience)
@@ -133,16 +133,16 @@ class Parser:
             case Form.XML:
                 return markup.xml_text(text)
             case Form.TABLE:
-                return markup.unescape(self._extract(text.encode("utf-8", "replace"), found.mime)[0])
+                return markup.converted(self._extract(text.encode("utf-8", "replace"), found.mime)[0])
             case _:
                 return (
                     wiki.wiki_to_markdown(text) if wiki.looks_like_wiki(text) else markup.without_tags(text)
                 )
 
     def _html(self, source: str) -> str:
-        source = markup.without_head(source)
+        source = markup.prepared(source)
         text, _ = self._extract(source.encode("utf-8", "replace"), "text/html")
-        return markup.tidy(markup.unescape(text)) if text.strip() else markup.bare_text(source)
+        return markup.converted(text) if text.strip() else markup.bare_text(source)
 
     def _extract(self, body: bytes, mime: str) -> tuple[str, list[tuple[int, str]]]:
         """The child's answer: Markdown and the bare text of each page."""

@@ -10,6 +10,10 @@ the file's bytes) with one: `{"text", "pages"}` or `{"error", "detail"}`.
 
 from __future__ import annotations
 
+import codecs
+import email
+import email.message
+import email.policy
 import json
 import os
 import re
@@ -25,13 +29,15 @@ import kreuzberg
 MAX_TEXT = 32_000_000
 """characters; a file with more is data, not something to read"""
 
-_PAGE_HTML: Any = {
+# Beware of "aggressive": it also drops <span class="menu">, which is how a support
+# article writes "select Save as…".
+_HTML: Any = {
     "extract_metadata": False,
     "preprocessing": {
         "enabled": True,
-        "preset": "aggressive",
+        "preset": "standard",
         "remove_navigation": True,
-        "remove_forms": True,
+        "remove_forms": False,
     },
 }
 
@@ -42,7 +48,7 @@ def _config(*, furniture: bool = False) -> kreuzberg.ExtractionConfig:
         use_cache=False,
         pages=kreuzberg.PageConfig(extract_pages=True),
         concurrency=kreuzberg.ConcurrencyConfig(max_threads=1),
-        html_options=_PAGE_HTML,
+        html_options=_HTML,
         # Running headers and footers stay out, unless they are all there is.
         content_filter=kreuzberg.ContentFilterConfig(include_headers=furniture, include_footers=furniture),
     )
@@ -50,6 +56,8 @@ def _config(*, furniture: bool = False) -> kreuzberg.ExtractionConfig:
 
 def extract(body: bytes, mime: str) -> dict[str, Any]:
     """Markdown of the whole file and, where the format has pages, the bare text of each."""
+    if mime == "message/rfc822":
+        return {"text": _mail(body), "pages": []}
     result = kreuzberg.extract_bytes_sync(body, mime, _config())
     if not result.content.strip():
         result = kreuzberg.extract_bytes_sync(body, mime, _config(furniture=True))
@@ -60,6 +68,41 @@ def extract(body: bytes, mime: str) -> dict[str, Any]:
         return {"error": "long", "detail": str(len(text))}
     pages = [(page["page_number"], page["content"]) for page in result.pages or []]
     return {"text": text, "pages": pages}
+
+
+def _mail(body: bytes) -> str:
+    """Subject, people, date and the readable body of a message and of those it forwards.
+
+    The library's own reading of plain-text bodies runs their lines together.
+    """
+    message = email.message_from_bytes(body, policy=email.policy.default)
+    texts: list[str] = []
+    for part in message.walk():
+        heads = [f"**{name}**: {part[name]}" for name in ("Subject", "From", "To", "Date") if part[name]]
+        if heads:
+            texts.append("\n".join(heads))
+        if part.get_content_maintype() == "multipart" and isinstance(payload := part.get_payload(), str):
+            texts.append(payload)  # it says it has parts, but none is marked
+        if part.get_content_maintype() != "text" or part.get_content_disposition() == "attachment":
+            continue
+        raw = part.get_payload(decode=True)
+        text = raw.decode(_charset(part), "replace") if isinstance(raw, bytes) else ""
+        if part.get_content_subtype() == "html":
+            # Both ways of saying the same: the plain one was first.
+            if any(not text.startswith("**") for text in texts):
+                continue
+            text = kreuzberg.extract_bytes_sync(
+                text.encode("utf-8", "replace"), "text/html", _config()
+            ).content
+        texts.append(text.strip())
+    return "\n\n".join(text for text in texts if text)
+
+
+def _charset(part: email.message.Message) -> str:
+    try:
+        return codecs.lookup(part.get_content_charset() or "utf-8").name
+    except LookupError:
+        return "utf-8"
 
 
 def _slide_texts(body: bytes) -> str:

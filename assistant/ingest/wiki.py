@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from assistant.ingest.markup import without_tags
 
+MAX_COLUMNS = 50
+
 _HEADING = re.compile(r"^(={1,6})[^=\n]{1,300}\1[ \t]{0,9}$", re.MULTILINE)
 _LOOKS_WIKI = re.compile(r"__TOC__|^\{\||\[\[(?:image|file|template|category):", re.IGNORECASE | re.MULTILINE)
+# Wordings for two systems side by side: "Open {for win}Options{/for}{for mac}Preferences{/for}".
+_ALTERNATIVE = re.compile(r"(?<=[^\s{}])\{/for\}\{for [^{}\n]{1,200}\}(?=\S)")
 _SWITCH = re.compile(r"\{/?(?:for|note|warning|tip)\b[^{}\n]{0,200}\}")
 _SPAN = re.compile(r"\{(?:menu|button|key|filepath|pref|tooltip|dl|ui)[ :]([^{}]{1,300})\}")
 _TEMPLATE = re.compile(r"\{\{[^{}]{0,2000}\}\}")
@@ -65,15 +70,14 @@ def _prose(text: str) -> str:
         text, changed = _TEMPLATE.subn("", text)
         if not changed:
             break
-    text = _SPAN.sub(lambda m: m[1].strip(), _SWITCH.sub("", text))
+    text = _SPAN.sub(lambda m: m[1].strip(), _SWITCH.sub("", _ALTERNATIVE.sub(" / ", text)))
     text = _SPAN.sub(lambda m: m[1].strip(), text)  # {filepath …{pref …}…}
     text = _NAMED.sub(r"\1", _EMBED.sub("", text))
     text = _PLAIN.sub(r"\1", text)
     text = _EXTERNAL.sub(lambda m: f"[{m[2]}]({m[1]})" if m[2] else m[1], text)
     text = text.replace("'''''", "**").replace("'''", "**").replace("''", "")
     # Lists before headings: their `#` and a Markdown heading's are the same sign.
-    lines = [_list_item(line) for line in _tables(text.split("\n"))]
-    return _HEADING.sub(_heading, "\n".join(lines))
+    return _HEADING.sub(_heading, "\n".join(_lists(_tables(text.split("\n")))))
 
 
 def _heading(match: re.Match[str]) -> str:
@@ -81,15 +85,22 @@ def _heading(match: re.Match[str]) -> str:
     return f"\n{'#' * len(match[1])} {name}\n"
 
 
-def _list_item(line: str) -> str:
-    match = _LIST.match(line)
-    if not match:
-        return line
-    marks, rest = match[1], line[match.end() :]
-    if not rest.strip():
-        return ""
-    mark = {"*": "- ", "#": "1. ", ";": "", ":": ""}[marks[-1]]
-    return "  " * (len(marks) - 1) + mark + rest
+def _lists(lines: list[str]) -> Iterator[str]:
+    """Items with Markdown's signs, indented by depth and numbered."""
+    numbers: dict[int, int] = {}
+    for line in lines:
+        match = _LIST.match(line)
+        marks, rest = (match[1], line[match.end() :]) if match else ("", line)
+        # Deeper numbers start anew; any line that is no item ends the list.
+        numbers = {depth: n for depth, n in numbers.items() if depth <= len(marks)}
+        if match and rest.strip():
+            depth = len(marks)
+            if marks[-1] == "#":
+                numbers[depth] = numbers.get(depth, 0) + 1
+            mark = {"*": "- ", "#": f"{numbers.get(depth, 1)}. "}.get(marks[-1], "")
+            yield "  " * (depth - 1) + mark + rest
+        elif not match:
+            yield line
 
 
 def _tables(lines: list[str]) -> list[str]:
@@ -119,7 +130,8 @@ def _tables(lines: list[str]) -> list[str]:
 
 
 def _markdown_table(rows: list[list[str]]) -> list[str]:
-    rows = [row for row in rows if any(row)]
+    # Padding a million rows to the width of one would fill the memory.
+    rows = [[*row[:MAX_COLUMNS], *filter(None, [" ".join(row[MAX_COLUMNS:])])] for row in rows if any(row)]
     if not rows:
         return []
     width = max(map(len, rows))
