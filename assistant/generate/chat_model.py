@@ -12,16 +12,20 @@ from assistant.config import Settings
 from assistant.errors import ConfigError
 
 TIMEOUT_SECONDS = 120
+REASONING = re.compile(r"(o\d|gpt-5)")
+"""OpenAI's reasoning models answer 400 to any temperature but their own."""
 
 
 def from_settings(settings: Settings) -> BaseChatModel:
-    """The chat model `provider:model` of `settings.generator`, at temperature 0.
+    """The chat model `provider:model` of `settings.generator`, at temperature 0 where that is allowed.
 
     Raises `ConfigError` naming the package to install, the provider that does not
     exist, or the setting (key, base URL) the provider's package did not accept.
     """
     provider, _, model = settings.generator.partition(":")
-    options: dict[str, Any] = {"temperature": 0, "timeout": TIMEOUT_SECONDS}
+    options: dict[str, Any] = {"timeout": TIMEOUT_SECONDS}
+    if not REASONING.match(model):
+        options["temperature"] = 0
     if settings.generator_base_url:
         options["base_url"] = settings.generator_base_url
     if settings.generator_api_key:
