@@ -8,7 +8,7 @@ postgres/       the database; elsewhere when `postgres.place` says so
 valkey/         the broker's append-only file
 logs/           one file a process, the older half as `.1`
 models/         weights
-key             encrypts the secrets of sources (0600)
+secret.key      encrypts the secrets of sources (0600)
 """
 
 from __future__ import annotations
