@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
-import sys
 import time
 from typing import Annotated, Any
 
@@ -16,7 +16,7 @@ from assistant.errors import ConfigError, DeskhandError
 from assistant.model import Audience, Kind, Principal
 from assistant.store import conversations, principals, sources
 from assistant.store.search import Filters
-from assistant.surfaces import cli_sources
+from assistant.surfaces import cli_eval, cli_sources
 from assistant.surfaces.terminal import (
     As,
     Json,
@@ -39,6 +39,7 @@ models = typer.Typer(no_args_is_help=True, help="Model weights: data that is fet
 app.add_typer(cli_sources.source, name="source")
 app.add_typer(cli_sources.failure, name="failures")
 app.add_typer(models, name="models")
+app.add_typer(cli_eval.evaluation, name="eval")
 
 Customer = Annotated[
     str, typer.Option(help="Ask about this customer (name, id or domain): its tickets, and no other's.")
@@ -111,13 +112,27 @@ def status(
     people: Annotated[bool, typer.Option("--people", help="Who is known, and their groups.")] = False,
 ) -> None:
     """What runs, and how far each source is."""
+    from assistant.runtime.supervisor import read_status
+
     with opened() as assistant, assistant.database.writer() as connection:
         rows = principals.everybody(connection) if people else sources.overview(connection)
+    running = read_status(settings().state)
+    processes = [dataclasses.asdict(p) for p in running.processes] if running and running.alive else []
     if as_json:
-        print_json(rows)
+        print_json(rows if people else {"processes": processes, "sources": rows})
     elif people:
         print_rows(rows, {"id": "Person", "name": "Name", "groups": "Groups"}, empty="Nobody yet.")
     else:
+        headings = {
+            "name": "Process",
+            "state": "State",
+            "pid": "Pid",
+            "restarts": "Restarts",
+            "since": "Since",
+        }
+        if processes:
+            print_rows(processes, headings)
+            out.print()
         for row in rows:
             row["note"] = row["paused"] or row["error"] or ""
         print_rows(rows, cli_sources.SOURCE_COLUMNS, empty="No source yet: `deskhand source add`.")
@@ -323,7 +338,8 @@ def main() -> None:
     """The console script."""
 
     def run() -> None:
-        log.configure("ERROR" if sys.stderr.isatty() else settings().log_level)
+        # What a person should know is printed; the log is for the processes that nobody watches.
+        log.configure("DEBUG" if settings().log_level.upper() == "DEBUG" else "WARNING")
         app()
 
     guarded(run)

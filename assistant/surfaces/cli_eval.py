@@ -1,0 +1,149 @@
+"""`deskhand eval …`: how well retrieval and answers do on questions with known answers."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from assistant import servers
+from assistant.app import Assistant
+from assistant.errors import ConfigError
+from assistant.evaluate import beir, results, scratch, statistics
+from assistant.evaluate.results import Result
+from assistant.model import Principal
+from assistant.retrieve.hybrid import Legs
+from assistant.surfaces.terminal import As, Json, asker, err, opened, out, print_json, print_rows
+
+evaluation = typer.Typer(
+    no_args_is_help=True, help="Measure retrieval and answers on questions with known answers."
+)
+
+Limit = Annotated[int | None, typer.Option(min=1, help="Only the first so many questions.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", file_okay=False, help="For JSON and plot. Default: evaluations in the state folder."
+    ),
+]
+
+
+@evaluation.command()
+def retrieval(
+    folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="A set in BEIR's layout.")],
+    split: Annotated[str, typer.Option(help="Which qrels. Default: test, else dev, else train.")] = "",
+    systems: Annotated[str, typer.Option(help="Some of hybrid, dense, bm25.")] = "hybrid,dense,bm25",
+    corpus_source: Annotated[
+        str, typer.Option(help="Search this synced source instead of the set's corpus.jsonl.")
+    ] = "",
+    as_of_field: Annotated[
+        str, typer.Option(help="Field of a query's metadata with its date; newer texts are left out.")
+    ] = "",
+    who: As = "",
+    limit: Limit = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Index the corpus again from nothing.")] = False,
+    as_json: Json = False,
+    out_folder: Out = None,
+) -> None:
+    """nDCG@10, recall@10, recall@100 and MRR@10, with 95 % intervals.
+
+    The corpus is synced and indexed into a database of its own, which is kept
+    for the next time: `deskhand eval clean` drops it.
+    """
+    from assistant.evaluate import retrieval as measure
+
+    statistics.check_installed()
+    legs = _legs(systems)
+    task = beir.task(folder, split=split, limit=limit)
+    with opened() as assistant, _progress(quiet=as_json) as progress:
+        if corpus_source:
+            place, principal = nullcontext(assistant), asker(assistant, who)
+        else:
+            place = scratch.indexed(assistant, folder, fresh=fresh, progress=progress)
+            principal = Principal("evaluation")
+        with place as searched:
+            runs = [
+                measure.run(
+                    searched,
+                    task,
+                    legs=leg,
+                    principal=principal,
+                    source=corpus_source,
+                    as_of_field=as_of_field,
+                    progress=progress,
+                )
+                for leg in legs
+            ]
+        found = [Result("retrieval", f"{task.name}-{task.split}", r.system, r.metrics) for r in runs]
+        settings = {
+            "embedder": assistant.settings.embedder,
+            "queries": len(task.queries),
+            "source": corpus_source,
+            "as_of_field": as_of_field,
+            "principal": principal.id,
+        }
+        details = {run.system: run.scores for run in runs}
+        file = results.save(
+            assistant, found, folder=_folder(assistant, out_folder), settings=settings, questions=details
+        )
+    _show(found, file, as_json=as_json)
+
+
+@evaluation.command()
+def clean() -> None:
+    """Drop the databases that retrieval evaluations keep."""
+    with opened() as assistant:
+        url = servers.database_url(assistant.settings)
+        names = scratch.existing(url)
+        scratch.drop(url, names)
+    out.print(f"✓ {len(names)} scratch databases dropped.")
+
+
+def _legs(systems: str) -> list[Legs]:
+    try:
+        return [Legs(name.strip()) for name in systems.split(",")]
+    except ValueError as error:
+        raise ConfigError(
+            f"--systems takes some of {', '.join(Legs)}, separated by commas: {error}."
+        ) from None
+
+
+def _folder(assistant: Assistant, given: Path | None) -> Path:
+    return given or assistant.settings.state / "evaluations"
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Generator[scratch.Progress]:
+    """A bar a step, on standard error: standard output is for results."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=quiet or not err.is_terminal) as bar:
+        steps: dict[str, Any] = {}
+
+        def show(step: str, done: int, total: int) -> None:
+            if step not in steps:
+                steps[step] = bar.add_task(step, total=total)
+            bar.update(steps[step], completed=done, total=total)
+
+        yield show
+
+
+def _show(found: Sequence[Result], file: Path, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"file": file, "results": [results.as_json(result) for result in found]})
+        return
+    columns = {r.system: r.metrics for r in found} | {n: m for r in found for n, m in r.groups.items()}
+    rows = [
+        {
+            "measure": name.replace("_", " "),
+            **{label: metrics.get(name) for label, metrics in columns.items()},
+        }
+        for name in found[0].metrics
+    ]
+    count = max(estimate.count for estimate in found[0].metrics.values())
+    title = f"{found[0].dataset}, {count} questions, 95 % intervals"
+    print_rows(rows, {"measure": "", **{label: label for label in columns}}, title=title)
+    out.print(f"\n{file}\n{file.with_suffix('.png')}", markup=False, style="dim")
