@@ -88,7 +88,9 @@ class Assistant:
         with self.database.reader(principal, Audience.INTERNAL) as connection:
             rows = search.customers(connection, name)
         if not rows:
-            raise ConfigError(f"No customer «{name}» among the tickets you may read. Check the name, id or domain.")
+            raise ConfigError(
+                f"No customer «{name}» among the tickets you may read. Check the name, id or domain."
+            )
         if len({row["name"] for row in rows}) > 1:
             listed = ", ".join(f"{row['name']} ({row['external_id']})" for row in rows)
             raise ConfigError(f"«{name}» may be several customers: {listed}. Give one's id.")

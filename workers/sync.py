@@ -52,7 +52,7 @@ def _guarded(lock: Conn, run: Row, source: Source) -> None:
     try:
         connector = assistant().connector(source)
         try:
-            finished = _slice(lock, run, source, connector)
+            note = _slice(lock, run, source, connector)
         finally:
             connector.close()
     except SourceRefused as error:
@@ -74,34 +74,40 @@ def _guarded(lock: Conn, run: Row, source: Source) -> None:
             "was read is kept, and the next sync goes on from there.",
         )
     else:
-        if finished:
-            sources.finish(lock, run["id"])
+        if note is not None:
+            sources.finish(lock, run["id"], note=note)
             log.info("sync done", run=run["id"], source=source.id)
 
 
-def _slice(lock: Conn, run: Row, source: Source, connector: Connector) -> bool:
-    """Read on from the checkpoint; True when the source was read to its end."""
+def _slice(lock: Conn, run: Row, source: Source, connector: Connector) -> str | None:
+    """Read on from the checkpoint. None: there is more; else the source was read, with a note or ''."""
     database = assistant().database
     if run["slices"] == 1:
         with database.writer() as connection:
             commit_memberships(connection, source, connector.memberships())
     until = time.monotonic() + SLICE_SECONDS
     if documents.full(lock, source.id, documents=FULL_DOCUMENTS, size=FULL_BYTES):
-        return False
+        return None
     for batch in connector.sync(source.checkpoint):
         with database.writer() as connection:
             commit_batch(connection, source, run["id"], batch)
         if time.monotonic() > until:
-            return False
+            return None
         if documents.full(lock, source.id, documents=FULL_DOCUMENTS, size=FULL_BYTES):
-            return False
-    present = set(connector.inventory())
-    with database.writer() as connection:
-        try:
+            return None
+    return _prune(run, source, connector)
+
+
+def _prune(run: Row, source: Source, connector: Connector) -> str:
+    """Delete what the source no longer has; when it isn't sure, delete nothing and return why."""
+    try:
+        present = set(connector.inventory())
+        with assistant().database.writer() as connection:
             prune(
                 connection, source, run["id"], present, before=run["started_at"], confirmed=run["prune_all"]
             )
-        except SourceError:
-            connection.rollback()
-            raise
-    return True
+    except SourceRefused:
+        raise
+    except SourceError as error:
+        return str(error)
+    return ""

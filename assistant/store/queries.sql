@@ -74,7 +74,7 @@ update sync_run set heartbeat_at = now(), deleted = deleted + %(deleted)s where 
 
 -- name: run_finish
 update sync_run set state = case when %(error)s = '' then 'done' else 'failed' end, finished_at = now(),
-  error = %(error)s
+  error = %(error)s, note = %(note)s
 where id = %(id)s and state in ('queued', 'running')
 
 -- name: run_progress
@@ -92,7 +92,7 @@ select s.id, s.name, s.connector, s.realm, s.paused,
   (select count(*) from pending p where p.source_id = s.id and not p.parked) as pending,
   (select count(*) from failure f where f.source_id = s.id) as failures,
   r.state as run_state, r.started_at, r.finished_at, r.added, r.changed, r.unchanged,
-  r.deleted, r.failed, r.error
+  r.deleted, r.failed, r.error, r.note
 from source s
 left join lateral (
   select * from sync_run where source_id = s.id order by id desc limit 1

@@ -104,8 +104,9 @@ def carry(connection: Conn, run_id: int) -> Row | None:
     return connection.execute(SQL["run_start"], {"id": run_id}).fetchone()
 
 
-def finish(connection: Conn, run_id: int, *, error: str = "") -> None:
-    connection.execute(SQL["run_finish"], {"id": run_id, "error": error})
+def finish(connection: Conn, run_id: int, *, error: str = "", note: str = "") -> None:
+    """End a run: failed with an `error`, else done, perhaps with a `note` for the admin."""
+    connection.execute(SQL["run_finish"], {"id": run_id, "error": error, "note": note})
 
 
 def pause(connection: Conn, source_id: int, reason: str) -> None:

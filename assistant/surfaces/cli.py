@@ -134,7 +134,7 @@ def status(
             print_rows(processes, headings)
             out.print()
         for row in rows:
-            row["note"] = row["paused"] or row["error"] or ""
+            row["note"] = row["paused"] or row["error"] or row["note"] or ""
         print_rows(rows, cli_sources.SOURCE_COLUMNS, empty="No source yet: `deskhand source add`.")
 
 

@@ -106,7 +106,7 @@ def list_sources(as_json: Json = False) -> None:
         print_json(rows)
         return
     for row in rows:
-        row["note"] = row["paused"] or row["error"] or ""
+        row["note"] = row["paused"] or row["error"] or row["note"] or ""
     print_rows(rows, SOURCE_COLUMNS, empty="No source yet: `deskhand source add NAME CONNECTOR`.")
 
 
@@ -182,6 +182,8 @@ def follow(assistant: Assistant, run_id: int, *, quiet: bool = False) -> dict[st
             f"✓ {row['source']}: {row['added']} new, {row['changed']} changed, {row['unchanged']} unchanged, "
             f"{row['deleted']} deleted, {row['failed']} unreadable"
         )
+        if row["note"]:
+            out.print(f"  {row['note']}", markup=False)
     return dict(row)
 
 

@@ -65,7 +65,8 @@ create table sync_run (
   deleted int not null default 0,
   failed int not null default 0,
   total int,
-  error text not null default ''
+  error text not null default '',
+  note text not null default ''
 );
 comment on column sync_run.prune_all is 'a person confirmed that most documents are really gone';
 create unique index sync_run_active on sync_run (source_id) where state in ('queued', 'running');
