@@ -231,19 +231,25 @@ def _tokens(pieces: Iterable[_Piece]) -> int:
 
 def _packed(pieces: Sequence[_Piece], limit: int, *, overlap: int = OVERLAP) -> Iterator[list[_Piece]]:
     """Pieces in groups of about equal size within the limit, so that no crumb is left at the end."""
-    total = _tokens(pieces)
-    share = total / max(1, math.ceil(total / limit))
+    left = _tokens(pieces)
     group: list[_Piece] = []
-    size = 0
+    size, share = 0, _share(left, limit)
     for piece in pieces:
         if group and (size + piece.tokens > limit or size >= share):
             kept, group = _closed(group, piece, limit, overlap)
             yield kept
             size = _tokens(group)
+            share = _share(left + size, limit)
         group.append(piece)
         size += piece.tokens
+        left -= piece.tokens
     if group:
         yield group
+
+
+def _share(tokens: int, limit: int) -> float:
+    """What each of the fewest groups would hold of so many tokens."""
+    return tokens / max(1, math.ceil(tokens / limit))
 
 
 def _closed(

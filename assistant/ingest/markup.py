@@ -67,7 +67,7 @@ def html_to_markdown(source: str) -> str:
         ).content
     except Exception:  # the converter's exceptions share no base class
         markdown = ""
-    return converted(markdown) if markdown.strip() else bare_text(source)
+    return converted(markdown) if _LETTER.search(markdown) else bare_text(source)
 
 
 def converted(markdown: str) -> str:
@@ -92,6 +92,7 @@ def prepared(source: str) -> str:
     return source.replace('</span><span class="for"', '</span> / <span class="for"')
 
 
+_LETTER = re.compile(r"\w")
 _BLOCK_TAG = re.compile(r"</?(?:p|div|br|li|tr|h[1-6]|table|blockquote|pre|section)\b[^<>]*>", re.IGNORECASE)
 _ANY_TAG = re.compile(r"<[!?/]?[a-zA-Z][^<>]*>")
 
@@ -206,7 +207,7 @@ def markdown_file(text: str) -> str:
     if front := _FRONT_MATTER.match(text):
         title = _TITLE_LINE.search(front[0])
         body = text[front.end() :]
-        if title and not re.search(r"^# ", body, re.MULTILINE):
+        if title and not any(line.startswith("# ") for fenced, line in fenced_lines(body) if not fenced):
             body = "# " + title[1].strip(" \"'") + "\n\n" + body
         text = body
     parts: list[str] = []

@@ -104,45 +104,36 @@ class Parser:
         found = formats.recognise(name, document.media_type, body)
         if found.form in _NO_TEXT:
             raise ItemError(_NO_TEXT[found.form])
-        pages: list[tuple[int, str]] = []
+        part = Part(text="", audience=document.audience)
         if found.form is Form.OFFICE:
             text, pages = self._extract(body, found.mime)
-            text = markup.converted(text)
-        else:
-            text, pages = self._text(body, found), []
-        part = Part(text="", audience=document.audience)
-        if found.form is Form.TEXT and not (wiki.looks_like_wiki(text)):
-            yield from _sections([((), markup.clean(text))], part)
+            for section in _sections(markup.sections(markup.converted(text)), part):
+                yield from _paged(section, pages) if pages else (section,)
             return
-        for section in _sections(markup.sections(text), part):
-            yield from _paged(section, pages) if pages else (section,)
+        source = _decoded(body)
+        form = Form.WIKI if found.form is Form.TEXT and wiki.looks_like_wiki(source) else found.form
+        if form is Form.TEXT:
+            yield from _sections([((), markup.clean(markup.without_tags(source)))], part)
+        else:
+            yield from _sections(markup.sections(self._converted(source, form, found.mime)), part)
 
-    def _text(self, body: bytes, found: formats.Format) -> str:
-        text = formats.decode(body)
-        if text is None:
-            raise ItemError(_NO_TEXT[Form.UNKNOWN])
-        if len(text) > MAX_TEXT:
-            raise ItemError(_failure("long", ""))
-        match found.form:
+    def _converted(self, source: str, form: Form, mime: str) -> str:
+        match form:
             case Form.HTML:
-                return self._html(text)
+                return self._html(source)
             case Form.MARKDOWN:
-                return markup.markdown_file(text)
+                return markup.markdown_file(source)
             case Form.WIKI:
-                return wiki.wiki_to_markdown(text)
+                return wiki.wiki_to_markdown(source)
             case Form.XML:
-                return markup.xml_text(text)
-            case Form.TABLE:
-                return markup.converted(self._extract(text.encode("utf-8", "replace"), found.mime)[0])
+                return markup.xml_text(source)
             case _:
-                return (
-                    wiki.wiki_to_markdown(text) if wiki.looks_like_wiki(text) else markup.without_tags(text)
-                )
+                return markup.converted(self._extract(source.encode("utf-8", "replace"), mime)[0])
 
     def _html(self, source: str) -> str:
         source = markup.prepared(source)
         text, _ = self._extract(source.encode("utf-8", "replace"), "text/html")
-        return markup.converted(text) if text.strip() else markup.bare_text(source)
+        return markup.converted(text) if re.search(r"\w", text) else markup.bare_text(source)
 
     def _extract(self, body: bytes, mime: str) -> tuple[str, list[tuple[int, str]]]:
         """The child's answer: Markdown and the bare text of each page."""
@@ -163,6 +154,15 @@ class Parser:
                 detail = "encrypted"
             raise ItemError(_failure(reply["error"], detail, settings=self._settings))
         return reply["text"], [(int(number), text) for number, text in reply["pages"]]
+
+
+def _decoded(body: bytes) -> str:
+    text = formats.decode(body)
+    if text is None:
+        raise ItemError(_NO_TEXT[Form.UNKNOWN])
+    if len(text) > MAX_TEXT:
+        raise ItemError(_failure("long", ""))
+    return text
 
 
 def _sections(found: list[tuple[tuple[str, ...], str]], part: Part) -> Iterator[Section]:

@@ -75,9 +75,10 @@ def _prose(text: str) -> str:
     text = _NAMED.sub(r"\1", _EMBED.sub("", text))
     text = _PLAIN.sub(r"\1", text)
     text = _EXTERNAL.sub(lambda m: f"[{m[2]}]({m[1]})" if m[2] else m[1], text)
-    text = text.replace("'''''", "**").replace("'''", "**").replace("''", "")
     # Lists before headings: their `#` and a Markdown heading's are the same sign.
-    return _HEADING.sub(_heading, "\n".join(_lists(_tables(text.split("\n")))))
+    text = _HEADING.sub(_heading, "\n".join(_lists(_tables(text.split("\n")))))
+    # After the lists, whose second level is `**` as well.
+    return text.replace("'''''", "**").replace("'''", "**").replace("''", "")
 
 
 def _heading(match: re.Match[str]) -> str:
