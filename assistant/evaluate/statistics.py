@@ -26,7 +26,8 @@ class Estimate:
     count: int
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}–{self.high:.3f}]"
+        """Short enough for a table: the value and half the interval's width."""
+        return f"{self.value:.3f} ±{(self.high - self.low) / 2:.3f}"
 
 
 def estimate(values: Sequence[float], statistic: Callable[..., Any] = np.mean) -> Estimate | None:

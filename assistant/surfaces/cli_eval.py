@@ -13,10 +13,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from assistant import servers
 from assistant.app import Assistant
 from assistant.errors import ConfigError
-from assistant.evaluate import beir, results, scratch, statistics
+from assistant.evaluate import beir, questions, results, scratch, statistics
 from assistant.evaluate.results import Result
 from assistant.model import Principal
 from assistant.retrieve.hybrid import Legs
+from assistant.surfaces.answers import as_json as answer_json
 from assistant.surfaces.terminal import As, Json, asker, err, opened, out, print_json, print_rows
 
 evaluation = typer.Typer(
@@ -94,6 +95,54 @@ def retrieval(
 
 
 @evaluation.command()
+def answers(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="One question a line, as JSON.")],
+    who: As = "",
+    limit: Limit = None,
+    as_json: Json = False,
+    out_folder: Out = None,
+) -> None:
+    """Wording, citations, abstention, grounding and times of the answers to questions with known answers.
+
+    A line is {id, question, answers, answerable, history?, passages?, relevant?, customer?,
+    as_of?, as?, needs?, metadata?}. With passages these are its whole corpus; else what is synced
+    is asked, by whom `as` names: an address, or a group one of whose people asks.
+    """
+    from assistant.evaluate import answers as measure
+
+    statistics.check_installed()
+    asked_for = questions.load(file, limit=limit)
+    with opened() as assistant, _progress(quiet=as_json) as progress:
+        default = asker(assistant, who)
+        asked = measure.run(assistant, asked_for, default=default, progress=progress)
+        system = asked[0].answer.model
+        found = [Result("answers", file.stem, system, measure.summary(asked), measure.by_need(asked))]
+        askers = sorted({one.asker for one in asked})
+        settings = {
+            "generator": assistant.settings.generator,
+            "embedder": assistant.settings.embedder,
+            "questions": len(asked),
+            "asked_as": askers,
+        }
+        details = [
+            {
+                "id": one.question.id,
+                "as": one.asker,
+                "marks": one.marks,
+                "seconds": [one.seconds_first, one.seconds_total],
+                **answer_json(one.answer),
+            }
+            for one in asked
+        ]
+        written = results.save(
+            assistant, found, folder=_folder(assistant, out_folder), settings=settings, questions=details
+        )
+    if not as_json:
+        out.print(f"Asked as {', '.join(askers)}.", markup=False)
+    _show(found, written, as_json=as_json)
+
+
+@evaluation.command()
 def clean() -> None:
     """Drop the databases that retrieval evaluations keep."""
     with opened() as assistant:
@@ -144,6 +193,6 @@ def _show(found: Sequence[Result], file: Path, *, as_json: bool) -> None:
         for name in found[0].metrics
     ]
     count = max(estimate.count for estimate in found[0].metrics.values())
-    title = f"{found[0].dataset}, {count} questions, 95 % intervals"
+    title = f"{found[0].dataset}, {count} questions, ± half the 95 % interval"
     print_rows(rows, {"measure": "", **{label: label for label in columns}}, title=title)
     out.print(f"\n{file}\n{file.with_suffix('.png')}", markup=False, style="dim")

@@ -16,6 +16,8 @@ from assistant.config import Settings
 from assistant.evaluate import beir, scratch
 from assistant.model import Principal
 from assistant.retrieve.hybrid import Legs
+from assistant.store import sources
+from assistant.store.sync import commit_batch, commit_memberships
 from assistant.surfaces.cli import app
 from assistant.weights import State, check
 
@@ -169,3 +171,121 @@ def test_an_unknown_system_is_refused(assistant: Assistant, tmp_path: Path) -> N
     result = CliRunner().invoke(app, ["eval", "retrieval", str(place), "--systems", "sparse"])
     assert isinstance(result.exception, config.ConfigError)
     assert "hybrid, dense, bm25" in str(result.exception)
+
+
+PEOPLE = {
+    "users": [
+        {"id": "ada@desk.example", "name": "Ada", "groups": ["support"]},
+        {"id": "ines@desk.example", "name": "Ines", "groups": ["support", "security"]},
+    ],
+    "groups": [],
+}
+
+
+def synced(assistant: Assistant, path: Path) -> None:
+    """One document for the group support, one for security, read by the real connector."""
+    files = path / "files"
+    (files / "restricted").mkdir(parents=True)
+    (files / "ports.md").write_text("# Ports\n\nThe sync protocol uses port 7420 since version 5.0.\n")
+    (files / "restricted" / "escrow.md").write_text(
+        "# Key escrow\n\nA deposited storage key is released after a waiting time of 24 hours.\n"
+    )
+    (path / "people.json").write_text(json.dumps(PEOPLE))
+    settings = {
+        "path": str(files),
+        "people": str(path / "people.json"),
+        "access": ["group:support"],
+        "access_rules": {"restricted/**": ["group:security"]},
+    }
+    assistant.migrate()
+    with assistant.database.writer() as connection:
+        sources.add(
+            connection,
+            name="files",
+            connector="directory",
+            realm="desk",
+            settings=settings,
+            secrets=None,
+            every_seconds=None,
+        )
+        source = sources.get(connection, "files")
+        run = sources.request(connection, source)
+        connector = assistant.connector(source)
+        commit_memberships(connection, source, connector.memberships())
+        for batch in connector.sync(None):
+            commit_batch(connection, source, run, batch)
+        connector.close()
+    while assistant.pipeline.run_batch():
+        pass
+
+
+@pytest.mark.usefixtures("logs")
+def test_answers_of_the_store_and_of_own_passages(
+    assistant: Assistant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assistant.surfaces.terminal.settings", lambda: assistant.settings)
+    synced(assistant, tmp_path)
+    escrow = {
+        "question": "After which waiting time is a deposited storage key released?",
+        "answers": ["24 hours"],
+    }
+    lines: list[dict[str, object]] = [
+        {
+            "id": "ports",
+            "question": "Which port does the sync protocol use since version 5.0?",
+            "answers": ["7420"],
+            "answerable": True,
+            "relevant": ["ports.md"],
+            "as": "agent",
+            "needs": "document",
+        },
+        {
+            **escrow,
+            "id": "escrow",
+            "answerable": True,
+            "relevant": ["restricted/escrow.md"],
+            "as": "security",
+        },
+        {**escrow, "id": "forbidden", "answerable": False, "answers": [], "as": "ada@desk.example"},
+        {
+            "id": "own",
+            "question": "Which colour does the warning lamp have?",
+            "answers": ["amber"],
+            "answerable": True,
+            "passages": ["The warning lamp has the colour amber.", "The fan turns at 900 rpm."],
+        },
+    ]
+    file = tmp_path / "questions.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    result = CliRunner().invoke(
+        app,
+        ["eval", "answers", str(file), "--as", "ada@desk.example", "--json", "--out", str(tmp_path / "out")],
+    )
+    assert result.exit_code == 0, result.output
+    shown = json.loads(result.stdout)
+    written = json.loads(Path(shown["file"]).read_text())
+    by_id = {one["id"]: one for one in written["questions"]}
+    assert by_id["ports"]["as"] == "ada@desk.example", "`agent` is no group: whoever --as names asks"
+    assert by_id["escrow"]["as"] == "ines@desk.example", "somebody of the group security"
+    assert [p["id"] for p in by_id["forbidden"]["passages"]] == ["ports.md"]
+    assert "24 hours" not in json.dumps(by_id["forbidden"])
+    assert {p["text"] for p in by_id["own"]["passages"]} == set(lines[3]["passages"])  # type: ignore[call-overload]
+    for one in by_id.values():
+        assert 0 < one["seconds"][0] <= one["seconds"][1]
+    metrics = shown["results"][0]["metrics"]
+    assert metrics["retrieved_relevant"] == {"value": 1.0, "low": 1.0, "high": 1.0, "count": 3}
+    assert metrics["declined_unanswerable"]["count"] == 1
+    assert set(shown["results"][0]["groups"]) == {"document"}
+    with assistant.database.writer() as connection:
+        rows = connection.execute("select kind, dataset from evaluation").fetchall()
+    assert rows == [{"kind": "answers", "dataset": "questions"}]
+
+
+def test_an_unknown_person_is_named_before_anything_is_asked(assistant: Assistant, tmp_path: Path) -> None:
+    from assistant.evaluate import answers, questions
+
+    synced(assistant, tmp_path)
+    file = tmp_path / "q.jsonl"
+    file.write_text('{"id": "a", "question": "Which port?", "answerable": true, "as": "bob@desk.example"}\n')
+    with pytest.raises(config.ConfigError, match=r"bob@desk\.example"):
+        answers.run(assistant, questions.load(file), default=Principal("x"), progress=quiet)
