@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from assistant.errors import ConfigError
 
 PREFIX = "DESKHAND_"
+TESTS = PREFIX + "TEST_"
+"""variables of the test suite, which may be set where the product runs"""
 
 
 class Settings(BaseModel):
@@ -83,7 +85,7 @@ def load(environ: dict[str, str] | None = None, file: Path | None = None) -> Set
             raise ConfigError(f"{path} could not be read: {error}. Mend or remove it.") from error
     places = {key: str(path) for key in values}
     for name, value in env.items():
-        if name.startswith(PREFIX) and name != PREFIX + "CONFIG" and value != "":
+        if name.startswith(PREFIX) and not name.startswith(TESTS) and value != "":
             key = name.removeprefix(PREFIX).lower()
             values[key] = value
             places[key] = f"environment variable {name}"
