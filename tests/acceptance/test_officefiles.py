@@ -43,8 +43,8 @@ class Outcome:
     memory: int
 
 
-def _parsed(parser: Parser, file: Path) -> Outcome:
-    document = SourceDocument(
+def _document(file: Path) -> SourceDocument:
+    return SourceDocument(
         external_id=file.name,
         kind=Kind.DOCUMENT,
         title=file.name,
@@ -53,6 +53,10 @@ def _parsed(parser: Parser, file: Path) -> Outcome:
         access=Access.public(),
         metadata={"path": file.name},
     )
+
+
+def _parsed(parser: Parser, file: Path) -> Outcome:
+    document = _document(file)
     started = time.monotonic()
     reason = ""
     try:
@@ -90,6 +94,15 @@ def test_sound_files_give_their_text(outcomes: list[Outcome]) -> None:
     failed = [outcome.file for outcome in readable if outcome.reason]
     assert len(failed) <= 0.05 * len(readable), failed
     assert len(readable) > 250
+
+
+@pytest.mark.parametrize("suffix", ["pdf", "docx"])
+def test_pages_are_told_where_the_format_has_them(suffix: str) -> None:
+    file = DATA / "normal" / "terrier" / f"document.{suffix}"
+    with Parser(Settings()) as parser:
+        sections = parser.parse(_document(file))
+    assert [section.page for section in sections] == [1, 2]
+    assert sections[1].text.startswith("Stet clita kasd")
 
 
 def test_none_takes_all_time_or_memory(outcomes: list[Outcome]) -> None:
