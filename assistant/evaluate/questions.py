@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from assistant.errors import ConfigError
 
@@ -22,13 +22,18 @@ class Turn(BaseModel):
 
 
 class Text(BaseModel):
-    """One passage of a question that brings its own corpus."""
+    """One passage of a question that brings its own corpus; a bare string is its text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
     text: str
     title: str = ""
     id: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare(cls, value: Any) -> Any:
+        return {"text": value} if isinstance(value, str) else value
 
 
 class Question(BaseModel):
@@ -53,11 +58,6 @@ class Question(BaseModel):
     needs: str = ""
     """what the answer takes; results are broken down by it"""
     metadata: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("passages", mode="before")
-    @classmethod
-    def _texts(cls, value: Any) -> Any:
-        return [{"text": v} if isinstance(v, str) else v for v in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
 
     @field_validator("as_of")
     @classmethod

@@ -12,18 +12,20 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import sql
 from pydantic import SecretStr
 
+import migrations.versions
 from assistant import ingest, servers
 from assistant.app import Assistant
 from assistant.errors import ConfigError
 from assistant.evaluate import beir
 from assistant.model import Access, Batch, Kind, Part, SourceDocument, Upsert
-from assistant.store import documents, schema, sources
+from assistant.store import documents, sources
 from assistant.store.db import Conn, Database
 from assistant.store.sources import Source
 from assistant.store.sync import commit_batch
@@ -56,7 +58,7 @@ def indexed(
     scratch.embedder = assistant.embedder
     try:
         scratch.migrate()
-        _fill(scratch, folder, f"{content}/{_code()}", progress)
+        _fill(scratch, folder, f"{content}/{_code(ingest)}", progress)
         yield scratch
     finally:
         scratch.close()
@@ -89,14 +91,15 @@ def _prefix(url: str) -> str:
 
 def _name(url: str, content: str, assistant: Assistant) -> str:
     space = assistant.embedder
-    key = "/".join((content, space.name, space.revision, schema.head()))
+    # Not the schema's revision: while a migration is worked on, that stays.
+    key = "/".join((content, space.name, space.revision, _code(migrations.versions)))
     return _prefix(url) + hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
-def _code() -> str:
-    """Of the code that decides how a text is cut and which words are indexed."""
+def _code(package: ModuleType) -> str:
+    """A fingerprint of the source code of a package."""
     digest = hashlib.sha256()
-    for file in sorted(Path(ingest.__path__[0]).glob("*.py")):
+    for file in sorted(Path(package.__path__[0]).glob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,6 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from assistant import servers
-from assistant.app import Assistant
 from assistant.errors import ConfigError
 from assistant.evaluate import beir, questions, results, scratch, statistics
 from assistant.evaluate.results import Result
@@ -62,24 +62,13 @@ def retrieval(
     task = beir.task(folder, split=split, limit=limit)
     with opened() as assistant, _progress(quiet=as_json) as progress:
         if corpus_source:
-            place, principal = nullcontext(assistant), asker(assistant, who)
+            corpus, principal = nullcontext(assistant), asker(assistant, who)
         else:
-            place = scratch.indexed(assistant, folder, fresh=fresh, progress=progress)
+            corpus = scratch.indexed(assistant, folder, fresh=fresh, progress=progress)
             principal = Principal("evaluation")
-        with place as searched:
-            runs = [
-                measure.run(
-                    searched,
-                    task,
-                    legs=leg,
-                    principal=principal,
-                    source=corpus_source,
-                    as_of_field=as_of_field,
-                    progress=progress,
-                )
-                for leg in legs
-            ]
-        found = [Result("retrieval", f"{task.name}-{task.split}", r.system, r.metrics) for r in runs]
+        ask = partial(measure.run, principal=principal, source=corpus_source, as_of_field=as_of_field)
+        with corpus as searched:
+            runs = [ask(searched, task, legs=leg, progress=progress) for leg in legs]
         settings = {
             "embedder": assistant.settings.embedder,
             "queries": len(task.queries),
@@ -87,10 +76,10 @@ def retrieval(
             "as_of_field": as_of_field,
             "principal": principal.id,
         }
+        found = [Result("retrieval", f"{task.name}-{task.split}", r.system, r.metrics) for r in runs]
         details = {run.system: run.scores for run in runs}
-        file = results.save(
-            assistant, found, folder=_folder(assistant, out_folder), settings=settings, questions=details
-        )
+        place = out_folder or assistant.settings.state / "evaluations"
+        file = results.save(assistant, found, folder=place, settings=settings, questions=details)
     _show(found, file, as_json=as_json)
 
 
@@ -134,9 +123,8 @@ def answers(
             }
             for one in asked
         ]
-        written = results.save(
-            assistant, found, folder=_folder(assistant, out_folder), settings=settings, questions=details
-        )
+        place = out_folder or assistant.settings.state / "evaluations"
+        written = results.save(assistant, found, folder=place, settings=settings, questions=details)
     if not as_json:
         out.print(f"Asked as {', '.join(askers)}.", markup=False)
     _show(found, written, as_json=as_json)
@@ -159,10 +147,6 @@ def _legs(systems: str) -> list[Legs]:
         raise ConfigError(
             f"--systems takes some of {', '.join(Legs)}, separated by commas: {error}."
         ) from None
-
-
-def _folder(assistant: Assistant, given: Path | None) -> Path:
-    return given or assistant.settings.state / "evaluations"
 
 
 @contextmanager

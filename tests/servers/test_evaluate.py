@@ -10,7 +10,7 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
-from assistant import config, log, servers
+from assistant import config, ingest, log, servers
 from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.evaluate import beir, scratch
@@ -124,7 +124,10 @@ def test_changed_ingest_code_embeds_nothing_again(
     place = beir_folder(tmp_path / "set")
     with scratch.indexed(assistant, place, progress=quiet):
         pass
-    monkeypatch.setattr(scratch, "_code", lambda: "another")
+    original_code = scratch._code
+    monkeypatch.setattr(
+        scratch, "_code", lambda package: "another" if package is ingest else original_code(package)
+    )
     encoded: list[str] = []
     original = assistant.embedder.encode
     monkeypatch.setattr(assistant.embedder, "encode", lambda texts: encoded.extend(texts) or original(texts))

@@ -1,0 +1,129 @@
+"""Public question sets as files for `deskhand eval answers`.
+
+    python -m tests.bench.convert FOLDER
+
+writes clapnq.jsonl, mtragun.jsonl, qa_solved.jsonl (accepted solutions that read as an
+answer by themselves) and out_of_scope.jsonl (no answer in the Thunderbird sources) from
+the folder of test data. The last two ask what is synced: a directory source on
+thunderbird/fileshare and the tickets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import re
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+from tests.paths import DATA
+
+Line = dict[str, Any]
+SECOND = dt.timedelta(seconds=1)
+
+
+def clapnq(folder: Path) -> Iterator[Line]:
+    """One passage a question; half of them don't hold the answer."""
+    for row in _rows(folder / "clapnq/dev_full.jsonl"):
+        answers = [o["answer"] for o in row["output"] if o["answer"]]
+        passages = [
+            {"id": f"p{n}", "title": p["title"], "text": p["text"]} for n, p in enumerate(row["passages"])
+        ]
+        yield {
+            "id": row["id"],
+            "question": row["input"],
+            "answers": answers,
+            "answerable": bool(answers),
+            "passages": passages,
+            "relevant": ["p0"] if answers and len(passages) == 1 else [],
+            "needs": "answerable" if answers else "unanswerable",
+        }
+
+
+def mtragun(folder: Path) -> Iterator[Line]:
+    """Conversations; the reference passages are the corpus. Partly answerable and conversational turns are left out."""
+    for row in _rows(folder / "mtragun/tasks_full.jsonl"):
+        kind = row["answerability"][0].lower()
+        if kind not in {"answerable", "unanswerable", "underspecified"} or not row["contexts"]:
+            continue
+        *before, last = row["input"]
+        roles = {"user": "user", "agent": "assistant"}
+        yield {
+            "id": row["task_id"],
+            "question": last["text"],
+            "history": [{"role": roles[t["speaker"]], "content": t["text"]} for t in before],
+            "answers": [t["text"] for t in row["targets"]] if kind == "answerable" else [],
+            "answerable": kind == "answerable",
+            "passages": [
+                {"id": c["document_id"], "title": c.get("title") or "", "text": c["text"]}
+                for c in row["contexts"]
+            ],
+            "needs": kind,
+        }
+
+
+def qa_solved(folder: Path, *, split: str = "dev") -> Iterator[Line]:
+    """Tickets with their accepted solution, asked as of the moment they were written."""
+    place = folder / "thunderbird/bench/qa_solved"
+    clean = set((place / f"{split}_clean_ids.txt").read_text().split())
+    for row in _rows(place / f"{split}.jsonl"):
+        if row["id"] in clean:
+            yield {
+                "id": row["id"],
+                "question": f"{row['subject']}\n{row['question']}",
+                "answers": [row["solution"]],
+                "answerable": True,
+                "relevant": [f"kb-html/{slug}.html" for slug in row["kb_links"]],
+                # A second before, so that the ticket does not find itself.
+                "as_of": (dt.datetime.fromisoformat(_iso(row["created"])) - SECOND).isoformat(),
+            }
+
+
+def out_of_scope(folder: Path) -> Iterator[Line]:
+    """Questions about another product: to be declined."""
+    for row in _rows(folder / "firefox_questions/out_of_scope_500.jsonl"):
+        text = " ".join(unescape(re.sub(r"<[^>]+>", " ", row["html"])).split())
+        yield {
+            "id": row["id"],
+            "question": f"{row['subject']}\n{text}",
+            "answers": [],
+            "answerable": False,
+            "needs": "out of scope",
+        }
+
+
+SETS = {"clapnq": clapnq, "mtragun": mtragun, "qa_solved": qa_solved, "out_of_scope": out_of_scope}
+
+
+def write(folder: Path, *, data: Path = DATA) -> dict[str, int]:
+    """One file a set; returns how many questions each has."""
+    folder.mkdir(parents=True, exist_ok=True)
+    counts: dict[str, int] = {}
+    for name, lines in SETS.items():
+        found = list(lines(data))
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in found)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        counts[name] = len(found)
+    return counts
+
+
+def _rows(file: Path) -> Iterator[Line]:
+    with file.open(encoding="utf-8") as stream:
+        for line in stream:
+            yield json.loads(line)
+
+
+def _iso(date: str) -> str:
+    return re.sub(r" (?=[+-]\d{4}$)", "", date)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    for name, count in write(parser.parse_args().folder).items():
+        print(f"{count:5} {name}")
