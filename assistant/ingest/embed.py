@@ -8,6 +8,9 @@ but the text. Two streams of one thread beat one stream of two threads by 20 % o
 short texts and are equal on long ones. Pinned threads were 20 % slower when the
 machine is shared, and several workers would all be pinned to the first core. A
 model cache saves 0.3 of 0.5 seconds at start: not worth a folder that can go stale.
+The runtime keeps compiled kernels for every length it meets: after 800 texts of all
+lengths a process had grown from 160 to 720 MB. With lengths rounded up to multiples
+of 16 it stays at 230 MB, at the same speed.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ from tokenizers import Tokenizer
 from assistant import weights
 from assistant.config import Settings
 from assistant.errors import ConfigError, ModelUnavailable
+
+STEP = 16
+"""tokens; a text is padded to a multiple of it, which depends on nothing but the text"""
 
 Vectors = NDArray[np.float32]
 
@@ -113,7 +119,7 @@ class OnnxEmbedder:
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
 
         def store(request: Any, row: int) -> None:
-            vectors[row] = _pooled(request)
+            vectors[row] = _pooled(request, len(ids[row]))
 
         with self._encoding:
             self._queue.set_callback(store)
@@ -123,10 +129,10 @@ class OnnxEmbedder:
         return vectors
 
     def encode_query(self, text: str) -> Vectors:
-        inputs = _inputs(self._tokenizer.encode(text).ids)
+        ids = self._tokenizer.encode(text).ids
         with self._querying:
-            self._query.infer(inputs)
-            return _pooled(self._query)
+            self._query.infer(_inputs(ids))
+            return _pooled(self._query, len(ids))
 
 
 def _tokenizer(file: Path, *, max_tokens: int) -> Tokenizer:
@@ -137,13 +143,16 @@ def _tokenizer(file: Path, *, max_tokens: int) -> Tokenizer:
 
 
 def _inputs(ids: list[int]) -> dict[str, NDArray[np.int64]]:
-    row = np.array([ids], np.int64)
-    return {"input_ids": row, "attention_mask": np.ones_like(row), "token_type_ids": np.zeros_like(row)}
+    """A batch of one, padded; the mask hides the padding from the model."""
+    row = np.zeros((1, -(-len(ids) // STEP) * STEP), np.int64)
+    mask = np.zeros_like(row)
+    row[0, : len(ids)], mask[0, : len(ids)] = ids, 1
+    return {"input_ids": row, "attention_mask": mask, "token_type_ids": np.zeros_like(row)}
 
 
-def _pooled(request: Any) -> Vectors:
-    """Mean over the tokens (there is no padding to mask in a batch of one), length 1."""
-    mean: Vectors = request.get_output_tensor(0).data[0].mean(axis=0)
+def _pooled(request: Any, tokens: int) -> Vectors:
+    """Mean over the text's own tokens, of length 1."""
+    mean: Vectors = request.get_output_tensor(0).data[0, :tokens].mean(axis=0)
     return mean / max(float(np.linalg.norm(mean)), 1e-12)
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from assistant import weights
@@ -70,6 +71,13 @@ def test_a_text_has_one_vector_whatever_it_is_encoded_with(embedder: Embedder, s
     assert np.array_equal(together, np.stack([embedder.encode([text])[0] for text in TEXTS]))
     assert np.array_equal(together, np.stack([embedder.encode_query(text) for text in TEXTS]))
     assert np.array_equal(together, embed.load(settings, threads=2).encode(TEXTS))
+
+
+def test_memory_does_not_grow_with_every_length_of_text(embedder: Embedder) -> None:
+    embedder.encode(["word " * n for n in range(8, 250, 16)])
+    before = psutil.Process().memory_info().rss
+    embedder.encode(["word " * n for n in range(1, 250)])
+    assert psutil.Process().memory_info().rss - before < 60 << 20
 
 
 def test_texts_are_cut_at_the_models_limit(embedder: Embedder) -> None:
