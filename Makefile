@@ -6,7 +6,7 @@
 PYTHON =
 BIN = .venv/bin
 STEP = .ci/step
-PATHS = assistant connectors workers migrations tests
+PATHS = assistant connectors workers migrations docker tests
 
 demo: install
 	@$(STEP) "models" $(BIN)/deskhand models pull

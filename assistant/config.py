@@ -76,7 +76,8 @@ def load(environ: dict[str, str] | None = None, file: Path | None = None) -> Set
     Raises `ConfigError` naming every unknown or ill-formed key and where it stands.
     """
     env = dict(os.environ if environ is None else environ)
-    path = file or Path(env.pop(PREFIX + "CONFIG", "deskhand.toml"))
+    named = env.pop(PREFIX + "CONFIG", "deskhand.toml")
+    path = file or Path(named)
     values: dict[str, Any] = {}
     if path.is_file():
         try:

@@ -22,6 +22,8 @@ SENTENCES = 60
 STEPS = 12
 LENGTH = 900
 """Characters one stretch may have."""
+PARAGRAPH = 280
+"""Characters of a paragraph that is quoted whole: its other half may say the opposite."""
 CUSTOMER = 1.0
 """Taken off the cosine of what a customer wrote: it resembles the question most and rarely answers it."""
 
@@ -166,6 +168,10 @@ def _widen(candidate: Candidate, scores: dict[tuple[int, int], float], weights: 
             last = min(last, first + STEPS - 1)
         if first > 0 and _introduces(text, first - 1):
             first -= 1
+    elif text[(whole := [i for i, s in enumerate(text) if s.block == block])[-1]].end - text[
+        whole[0]
+    ].start <= PARAGRAPH:
+        first, last = whole[0], whole[-1]
     elif (
         last + 1 < len(text)
         and text[last + 1].block == block

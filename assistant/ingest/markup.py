@@ -52,7 +52,7 @@ _CONFIG = kreuzberg.ExtractionConfig(
     output_format="markdown",
     use_cache=False,
     enable_quality_processing=False,
-    html_options=_HTML_OPTIONS,  # pyright: ignore[reportArgumentType]
+    html_options=_HTML_OPTIONS,  # pyright: ignore[reportArgumentType] - typed too narrowly
 )
 
 

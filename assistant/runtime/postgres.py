@@ -31,7 +31,7 @@ NAME = "deskhand"
 """of the database and of its owner"""
 SOCKET = ".s.PGSQL.5432"
 SERVICE_USERS = ("deskhand", "nobody")
-OUTSIDE = (Path("/var/lib/deskhand"), Path("/var/tmp/deskhand"))  # noqa: S108  own_place checks whose it is
+OUTSIDE = (Path("/var/lib/deskhand"), Path("/var/tmp/deskhand"))  # noqa: S108 - asked for its size only  own_place checks whose it is
 INITDB = ("--username=deskhand", "--auth=scram-sha-256", "--data-checksums", "--encoding=UTF8")
 # Unicode-aware and the same on every machine: libc's collations change under an index with an update.
 LOCALE = ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
@@ -273,6 +273,6 @@ def _between(low: int, value: int, high: int) -> int:
 
 def _has_shared_memory(size: int) -> bool:
     try:
-        return shutil.disk_usage("/dev/shm").free > size  # noqa: S108
+        return shutil.disk_usage("/dev/shm").free > size  # noqa: S108 - asked for its size only
     except OSError:
         return True

@@ -49,7 +49,7 @@ def plain(value: object) -> object:
     if isinstance(value, dt.datetime | dt.date):
         return value.isoformat()
     if isinstance(value, frozenset | set):
-        return sorted(str(v) for v in value)  # pyright: ignore[reportUnknownArgumentType]
+        return sorted(str(v) for v in value)  # pyright: ignore[reportUnknownArgumentType] - of anything
     return str(value)
 
 
@@ -74,7 +74,7 @@ def show(value: object) -> str:
     if isinstance(value, dt.datetime):
         return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, list):
-        return ", ".join(str(v) for v in value)  # pyright: ignore[reportUnknownVariableType]
+        return ", ".join(str(v) for v in value)  # pyright: ignore[reportUnknownVariableType] - of anything
     return str(value)
 
 
