@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from pgvector import HalfVector, SparseVector
 from pydantic import SecretStr
 from scipy.cluster.vq import kmeans2
 
+from assistant import log
 from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.ingest import embed, lexical
@@ -95,7 +97,7 @@ def centres(url: str) -> tuple[list[int], Vectors]:
         rows = connection.execute(
             "select document_id as id, avg(embedding::vector) as v from chunk group by 1 order by 1"
         ).fetchall()
-    vectors = np.array([np.asarray(row["v"]) for row in rows], np.float32)
+    vectors = np.array([row["v"].to_numpy() for row in rows], np.float32)
     return [row["id"] for row in rows], vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -155,6 +157,17 @@ def questions(embedder: embed.Embedder, url: str, count: int) -> list[Query]:
     texts = [" ".join(row["text"].split()[:120]) for row in rows if row["_id"] not in held]
     step = max(1, len(texts) // count)
     return [Query(text, embedder.encode_query(text)) for text in texts[::step][:count]]
+
+
+def planned(connection: Conn, query: Query, space: search.Space) -> str:
+    """Which indexes PostgreSQL reads for the statement that may use the vectors' index."""
+    connection.execute("set local hnsw.iterative_scan = relaxed_order")
+    statement = b"explain (format json) " + SQL["search_nearest_index"].replace(b"{filters}", Filters().sql())
+    statement = statement.replace(b"{dimension}", str(space.dimension).encode())
+    values = {"space": space.id, "vector": HalfVector(query.vector), "depth": DEPTH}
+    row = connection.execute(statement, values).fetchone()
+    names = re.findall(r"'(?:Index Name|Node Type)': '([^']+)'", str(row))
+    return ", ".join(name for name in dict.fromkeys(names) if name.startswith("chunk_") or "Seq" in name)
 
 
 def nearest(connection: Conn, query: Query, space: search.Space, *, ef: int | None, depth: int) -> list[int]:
@@ -232,6 +245,7 @@ class Bench:
         _, bare = timed(lambda q=q: self.bare.passages(q.text, **ask) for q in self.queries)
         with self.database.reader(principal, Audience.INTERNAL) as connection:
             row = connection.execute("select count(*) as n from chunk").fetchone()
+            reads = planned(connection, self.queries[0], self.space)
         chunks = int(row["n"]) if row else 0
         exact = chunks <= search.EXACT_ROWS
         truth, exact_ms = self._legs(principal, nearest, ef=None, depth=10)
@@ -250,7 +264,7 @@ class Bench:
             "bm25_ms": percentiles(all_ms if lexical_exact else words_ms),
         }
         if self.plans:
-            found["plans"] = {"exact": percentiles(exact_ms), "bm25 all": percentiles(all_ms)}
+            found["plans"] = {"reads": reads, "exact": percentiles(exact_ms), "bm25 all": percentiles(all_ms)}
             for ef in EFS:
                 ids, ms = self._legs(principal, nearest, ef=ef, depth=DEPTH)
                 found["plans"][f"index ef={ef}"] = {
@@ -309,6 +323,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=60)
     parser.add_argument("--plans", action="store_true", help="every plan and budget, not only the chosen")
     given = parser.parse_args()
+    log.configure("WARNING")
     url = os.environ.get("DESKHAND_BENCH_DATABASE", "")
     if not url:
         raise SystemExit("Name a synced database in DESKHAND_BENCH_DATABASE; it is copied, not changed.")

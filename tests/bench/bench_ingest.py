@@ -1,0 +1,299 @@
+"""Chunks a second of the whole ingest beside the embedder's own on the very same texts, and where the time goes.
+
+    python -m tests.bench.bench_ingest [--documents 400] [--rounds 3]
+
+Real files of the Thunderbird knowledge base and real tickets are queued in a scratch database of the server
+the settings name, or the embedded one that runs; then the queue is emptied by `Pipeline.run_batch`: in one process
+with all cores, and in as many processes of one core each, like the workers. Pipeline and embedder take
+turns in each round, so that whoever else uses the machine hits both. Writes results/ingest.json and .png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import functools
+import json
+import multiprocessing
+import os
+import pstats
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from pydantic import SecretStr
+
+from assistant import config, log, servers
+from assistant.app import Assistant, build_connector
+from assistant.config import Settings
+from assistant.ingest.chunk import embedding_text
+from assistant.model import Batch
+from assistant.store import sources
+from assistant.store.db import Conn
+from assistant.store.sync import commit_batch
+from tests.bench.bench_sync import MAPPING
+from tests.bench.output import RESULTS, save
+from tests.paths import DATA
+
+NAME = "bench_ingest"
+TARGET = 0.85
+STEPS = {
+    "parse": "Parser.parse",
+    "chunk": "Chunker.chunk",
+    "embed": "OnnxEmbedder.encode",
+    "tokenise": "lexical.tokenise",
+    "write": "documents.write",
+    "claim": "documents.claim",
+    "take": "documents.take",
+    "known": "documents.known_vectors",
+}
+
+
+def batches(documents: int) -> Iterator[tuple[str, Batch]]:
+    """Half files, half tickets, as the connectors hand them over."""
+    share = {"path": str(DATA / "thunderbird/fileshare/kb-html"), "access": "everyone"}
+    export = {
+        "path": str(DATA / "thunderbird/tickets/tickets_2024-2025.jsonl.gz"),
+        "access": "everyone",
+        "text_media_type": "text/html",
+        "status_values": {"true": "solved", "false": "open", "null": "open"},
+        "mapping": MAPPING,
+    }
+    for name, settings in (("directory", share), ("ticket-export", export)):
+        connector = build_connector(name, settings)
+        left = documents // 2
+        for batch in connector.sync(None):
+            changes = batch.changes[:left]
+            left -= len(changes)
+            yield name, Batch(changes, {})
+            if not left:
+                break
+        connector.close()
+
+
+def fill(assistant: Assistant, documents: int) -> None:
+    """Queue the documents; the queue is kept aside to be filled again."""
+    with assistant.database.writer() as connection:
+        for name in ("directory", "ticket-export"):
+            sources.add(
+                connection,
+                name=name,
+                connector=name,
+                realm="bench",
+                settings={},
+                secrets=None,
+                every_seconds=None,
+            )
+            sources.request(connection, sources.get(connection, name))
+    for name, batch in batches(documents):
+        with assistant.database.writer() as connection:
+            source = sources.get(connection, name)
+            commit_batch(connection, source, sources.request(connection, source), batch)
+    with assistant.database.connect("deskhand_owner") as connection:
+        connection.execute("create table queued as select * from pending")
+
+
+def refill(connection: Conn) -> None:
+    """As before the first document was indexed."""
+    connection.execute("truncate chunk, citation")
+    connection.execute("delete from pending")
+    connection.execute("insert into pending select * from queued")
+    connection.execute("vacuum analyze chunk")
+
+
+def drain(assistant: Assistant) -> None:
+    while assistant.pipeline.run_batch() is not None:
+        pass
+
+
+def worker(settings: Settings, ready: Any, go: Any) -> None:
+    """One process of the two; it loads what a worker has loaded, then waits for the start."""
+    assistant = Assistant(settings, threads=1)
+    assistant.embedder.encode(["warm"])
+    _ = assistant.pipeline
+    ready.release()
+    go.wait()
+    drain(assistant)
+    assistant.close()
+
+
+def by_processes(settings: Settings, count: int) -> float:
+    """Seconds in which `count` processes empty the queue."""
+    context = multiprocessing.get_context("spawn")
+    ready, go = context.Semaphore(0), context.Event()
+    processes = [context.Process(target=worker, args=(settings, ready, go)) for _ in range(count)]
+    for process in processes:
+        process.start()
+    for _ in processes:
+        ready.acquire()
+    started = time.perf_counter()
+    go.set()
+    for process in processes:
+        process.join()
+        if process.exitcode:
+            raise SystemExit("a worker failed")
+    return time.perf_counter() - started
+
+
+def embed_share(settings: Settings, texts: list[str], ready: Any, go: Any) -> None:
+    assistant = Assistant(settings, threads=1)
+    assistant.embedder.encode(["warm"])
+    ready.release()
+    go.wait()
+    for start in range(0, len(texts), 64):
+        assistant.embedder.encode(texts[start : start + 64])
+
+
+def timed(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def texts_of(connection: Conn) -> list[str]:
+    """What was embedded of the chunks, in the order in which it was."""
+    rows = connection.execute(
+        "select c.text, c.headings, d.title from chunk c join document d on d.id = c.document_id order by c.id"
+    ).fetchall()
+
+    class Stored:
+        def __init__(self, row: dict[str, Any]) -> None:
+            self.text, self.headings = row["text"], tuple(row["headings"])
+
+    return [embedding_text(row["title"], Stored(row)) for row in rows]  # type: ignore[arg-type]
+
+
+def profile(run: Callable[[], object]) -> dict[str, float]:
+    """Share of the time in each step, by cumulative time."""
+    profiler = cProfile.Profile()
+    total = timed(functools.partial(profiler.runcall, run))
+    found: dict[str, float] = dict.fromkeys(STEPS, 0.0)
+    for (file, _, function), (_, _, _, cumulative, _) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
+        for step, name in STEPS.items():
+            place, _, wanted = name.rpartition(".")
+            module = {"Parser": "parse", "Chunker": "chunk", "OnnxEmbedder": "embed"}.get(place, place)
+            if function == wanted and file.endswith(f"{module}.py"):
+                found[step] += cumulative / total
+    found["rest"] = 1 - sum(found.values())
+    return {step: round(share, 4) for step, share in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--documents", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    log.configure("WARNING")
+    if not DATA.is_dir():
+        raise SystemExit("skipped: the data folder is absent")
+    base = config.load()
+    url = servers.database_url(base)
+    with psycopg.connect(url, autocommit=True) as server:
+        server.execute(f"drop database if exists {NAME} with (force)")
+        server.execute(f"create database {NAME}")
+        try:
+            copy = urlsplit(url)._replace(path=f"/{NAME}").geturl()
+            result = measure(base.model_copy(update={"database_url": SecretStr(copy)}), given)
+        finally:
+            server.execute(f"drop database {NAME} with (force)")
+    plot(result["profile"])
+    save("ingest", result)
+
+
+def measure(settings: Settings, given: argparse.Namespace) -> dict[str, Any]:
+    cores = os.cpu_count() or 1
+    assistant = Assistant(settings)
+    assistant.migrate()
+    fill(assistant, given.documents)
+    owner = assistant.database.connect("deskhand_owner")
+    _ = assistant.pipeline
+    drain(assistant)  # warms up, and gives the texts
+    texts = texts_of(owner)
+    titles = [r["title"] for r in owner.execute("select title from document")]
+    rounds: list[dict[str, float]] = []
+    for number in range(given.rounds):
+        refill(owner)
+        one = timed(functools.partial(drain, assistant))
+        alone = timed(functools.partial(blocks, assistant, texts, titles))
+        refill(owner)
+        many = by_processes(settings, cores)
+        many_alone = alone_by_processes(settings, texts + titles, cores)
+        count = len(texts)
+        rounds.append(
+            {
+                "pipeline": count / one,
+                "embedder": count / alone,
+                "ratio": alone / one,
+                "processes": count / many,
+                "processes_embedder": count / many_alone,
+                "processes_ratio": many_alone / many,
+            }
+        )
+        print(
+            f"round {number + 1}: {json.dumps({k: round(v, 3) for k, v in rounds[-1].items()})}", flush=True
+        )
+    refill(owner)
+    shares = profile(functools.partial(drain, assistant))
+    print(f"share of the time, profiled: {json.dumps(shares)}")
+    owner.close()
+    assistant.close()
+    middle = {key: round(statistics.median(r[key] for r in rounds), 3) for key in rounds[0]}
+    print(f"median of {len(rounds)}: {json.dumps(middle)}; target ratio {TARGET}")
+    return {
+        "documents": given.documents,
+        "chunks": len(texts),
+        "characters": sum(map(len, texts)),
+        "rounds": rounds,
+        "median": middle,
+        "profile": shares,
+    }
+
+
+def blocks(assistant: Assistant, texts: list[str], titles: list[str]) -> None:
+    """The same texts and titles through the embedder alone, in calls of a batch's size."""
+    size = max(1, round(len(texts) / max(1, len(titles)) * 32))
+    rest = iter(titles)
+    for start in range(0, len(texts), size):
+        assistant.embedder.encode(texts[start : start + size] + list(islice(rest, 32)))
+
+
+def alone_by_processes(settings: Settings, texts: list[str], count: int) -> float:
+    context = multiprocessing.get_context("spawn")
+    ready, go = context.Semaphore(0), context.Event()
+    processes = [
+        context.Process(target=embed_share, args=(settings, texts[n::count], ready, go)) for n in range(count)
+    ]
+    for process in processes:
+        process.start()
+    for _ in processes:
+        ready.acquire()
+    started = time.perf_counter()
+    go.set()
+    for process in processes:
+        process.join()
+    return time.perf_counter() - started
+
+
+def plot(shares: dict[str, float]) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axis = pyplot.subplots(figsize=(7, 3))
+    axis.barh(list(shares), [100 * value for value in shares.values()])
+    axis.invert_yaxis()
+    axis.set_xlabel("% of the time of one process, profiled")
+    axis.set_title("Ingest: where the time goes")
+    RESULTS.mkdir(exist_ok=True)
+    figure.savefig(RESULTS / "ingest.png", dpi=120, bbox_inches="tight")
+
+
+if __name__ == "__main__":
+    main()
