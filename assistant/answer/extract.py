@@ -168,9 +168,10 @@ def _widen(candidate: Candidate, scores: dict[tuple[int, int], float], weights: 
             last = min(last, first + STEPS - 1)
         if first > 0 and _introduces(text, first - 1):
             first -= 1
-    elif text[(whole := [i for i, s in enumerate(text) if s.block == block])[-1]].end - text[
-        whole[0]
-    ].start <= PARAGRAPH:
+    elif (
+        text[(whole := [i for i, s in enumerate(text) if s.block == block])[-1]].end - text[whole[0]].start
+        <= PARAGRAPH
+    ):
         first, last = whole[0], whole[-1]
     elif (
         last + 1 < len(text)

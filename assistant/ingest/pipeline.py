@@ -120,7 +120,7 @@ class Pipeline:
                     row=p.row,
                     chunks=p.chunks,
                     hashes=p.hashes,
-                    weights=[lexical.weights(lexical.tokenise(text)) for text in p.texts],
+                    weights=[_words(p.row["title"], text) for text in p.texts],
                     vectors=vectors,
                     title_vector=title_vectors[p.row["title"]],
                 )
@@ -145,6 +145,11 @@ _KILLER = (
     "Indexing it stopped the worker several times, so it was set aside. The rest of the source is not "
     "affected. Look at the file, then retry it with `deskhand failures retry`."
 )
+
+
+def _words(title: str, text: str) -> dict[int, float]:
+    """BM25 weights of a chunk. Its title, which stands in `text` already, counts twice."""
+    return lexical.weights(lexical.tokenise(f"{title}\n{text}"))
 
 
 def _document(row: Row) -> SourceDocument:

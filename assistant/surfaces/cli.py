@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -68,11 +69,15 @@ def up() -> None:
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    picture: Annotated[
+        Path | None, typer.Option("--picture", hidden=True, help="Write an SVG of it.")
+    ] = None,
+) -> None:
     """The sample company from nothing to four answers, then stop."""
     from assistant.surfaces.demo import run
 
-    run()
+    run(picture)
 
 
 @app.command()

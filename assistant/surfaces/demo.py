@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
+
+from rich._export_format import CONSOLE_SVG_FORMAT
 
 from assistant.app import Assistant
 from assistant.config import settings
@@ -22,11 +25,15 @@ REALM = "fernhill"
 ASKER = "mara.lindqvist@fernhill.example"
 
 
-def run() -> None:
-    """Start everything, sync the sample, ask, stop. Adds the sample's sources once."""
+def run(picture: Path | None = None) -> None:
+    """Start everything, sync the sample, ask, stop. Adds the sample's sources once.
+
+    `picture`: where to write what the terminal showed, as SVG.
+    """
     from assistant.runtime.up import running, standard_processes
 
     config = settings()
+    out.record = picture is not None
     began = time.monotonic()
     with as_file(files("assistant") / "sample") as sample:
         with step("Model weights"):
@@ -49,6 +56,10 @@ def run() -> None:
         f"\n✓ Done in {time.monotonic() - began:.0f} s; nothing is left running. "
         "[bold]make up[/] starts it again and keeps it running."
     )
+    if picture is not None:
+        # Without its link to a web font: a picture in a README should fetch nothing.
+        plain = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+        out.save_svg(str(picture), title="make demo", code_format=plain)
 
 
 def add_sample(assistant: Assistant, sample: Path) -> list[int]:
