@@ -52,7 +52,8 @@ from tests.paths import DATA, MODELS
 SHARES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.001)
 KINDS = ("random", "topics", "region")
 BUDGETS = (2_000, 6_000, 15_000, 40_000)
-EFS = (100, 200, 400)
+INDEX = ((100, 40_000), (200, 20_000), (200, 40_000), (200, 120_000), (400, 40_000))
+"""ef_search and max_scan_tuples"""
 TARGET = 0.95
 COPY = "bench_latency"
 Vectors = NDArray[np.float32]
@@ -170,12 +171,14 @@ def planned(connection: Conn, query: Query, space: search.Space) -> str:
     return ", ".join(name for name in dict.fromkeys(names) if name.startswith("chunk_") or "Seq" in name)
 
 
-def nearest(connection: Conn, query: Query, space: search.Space, *, ef: int | None, depth: int) -> list[int]:
+def nearest(
+    connection: Conn, query: Query, space: search.Space, *, ef: int | None, tuples: int = 40_000, depth: int
+) -> list[int]:
     """The ten nearest: by the index with `ef`, or exactly without."""
     if ef is not None:
         connection.execute("set local hnsw.iterative_scan = relaxed_order")
         connection.execute(f"set local hnsw.ef_search = {ef}".encode())
-        connection.execute("set local hnsw.max_scan_tuples = 40000")
+        connection.execute(f"set local hnsw.max_scan_tuples = {tuples}".encode())
     statement = SQL["search_nearest_index" if ef is not None else "search_nearest_exact"]
     statement = statement.replace(b"{filters}", Filters().sql())
     statement = statement.replace(b"{dimension}", str(space.dimension).encode())
@@ -234,6 +237,8 @@ class Bench:
         self.bare = Retriever(self.database, Recorded(assistant.embedder, queries))
         with self.database.writer() as connection:
             self.space = search.live_space(connection)
+            row = connection.execute("select count(*) as n from chunk").fetchone()
+            self.total = int(row["n"]) if row else 0
 
     def measure(self, token: str) -> dict[str, Any]:
         principal = Principal(token, frozenset({token}))
@@ -254,6 +259,7 @@ class Bench:
         words, words_ms = self._legs(principal, by_words, budget=search.LEXICAL_ROWS)
         lexical_exact = chunks <= search.LEXICAL_ROWS
         found: dict[str, Any] = {
+            "share_of_chunks": round(chunks / self.total, 4),
             "chunks": chunks,
             "passages_ms": percentiles(whole),
             "passages_without_embedding_ms": percentiles(bare),
@@ -265,15 +271,18 @@ class Bench:
         }
         if self.plans:
             found["plans"] = {"reads": reads, "exact": percentiles(exact_ms), "bm25 all": percentiles(all_ms)}
-            for ef in EFS:
-                ids, ms = self._legs(principal, nearest, ef=ef, depth=DEPTH)
-                found["plans"][f"index ef={ef}"] = {
+            for ef, tuples in INDEX:
+                ids, ms = self._legs(principal, nearest, ef=ef, tuples=tuples, depth=DEPTH)
+                found["plans"][f"index ef={ef} tuples={tuples}"] = {
                     "recall": round(share_of(ids, truth), 3),
                     **percentiles(ms),
                 }
-            for budget in BUDGETS:
+            # The budget counts chunks of the corpus: whoever may read few of them gets few of its candidates.
+            scaled = round(search.LEXICAL_ROWS * self.total / max(1, chunks))
+            for budget in (*BUDGETS, scaled):
                 ids, ms = self._legs(principal, by_words, budget=budget)
-                found["plans"][f"bm25 budget={budget}"] = {
+                name = "scaled" if budget == scaled else str(budget)
+                found["plans"][f"bm25 budget={name}"] = {
                     "overlap": round(share_of(ids, best), 3),
                     **percentiles(ms),
                 }
