@@ -14,7 +14,7 @@ from assistant.errors import ConfigError
 from assistant.model import Audience, Principal
 from assistant.store import principals, schema, search, secrets
 from assistant.store.db import Database
-from assistant.store.search import Filters
+from assistant.store.search import Filters, Space
 from assistant.store.sources import Source
 from connectors.base import Connector
 from connectors.registry import connector_class
@@ -51,21 +51,32 @@ class Assistant:
         from assistant.ingest.parse import Parser
         from assistant.ingest.pipeline import Pipeline
 
-        with self.database.writer() as connection:
-            space = search.live_space(connection)
         return Pipeline(
             self.database,
             parser=Parser(self.settings),
             chunker=Chunker(self.embedder.tokenizer_file),
             embedder=self.embedder,
-            space=space.id,
+            space=self._space().id,
         )
 
     @cached_property
     def retriever(self) -> Retriever:
         from assistant.retrieve.hybrid import Retriever
 
+        self._space()
         return Retriever(self.database, self.embedder)
+
+    def _space(self) -> Space:
+        """The live embedding space. Raises `ConfigError` when the embedder belongs to another one."""
+        with self.database.writer() as connection:
+            space = search.live_space(connection)
+        if (space.name, space.revision) != (self.embedder.name, self.embedder.revision):
+            raise ConfigError(
+                f"The index was made with the embedder {space.name} (revision {space.revision[:12]}), and the "
+                f"settings name {self.embedder.name} (revision {self.embedder.revision[:12]}); their vectors can't "
+                "be compared. Nothing was changed: set DESKHAND_EMBEDDER back, or start with a new database."
+            )
+        return space
 
     @cached_property
     def generator(self) -> BaseChatModel:

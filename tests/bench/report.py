@@ -1,0 +1,178 @@
+"""Writes BENCHMARKS.md from what the benchmarks left in results/: `python -m tests.bench.report`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tests.bench.output import RESULTS
+from tests.paths import PROJECT
+
+HEAD = """# What was measured
+
+Made by `python -m tests.bench.report` from the benchmarks' own output; don't edit
+it by hand. All figures are from one machine with {cores} cores and {memory_gb} GB
+({system}, Python {python}, no GPU). Times depend on it; ratios and scores hardly do.
+The public data are not part of this repository: name their folder in
+`DESKHAND_TEST_DATA`. A benchmark that needs them skips, saying so, without them.
+"""
+
+SYSTEMS = {
+    "hybrid": "**Deskhand, fused**",
+    "dense": "vectors alone",
+    "bm25": "BM25 alone",
+    "peer": "LlamaIndex `PGVectorStore`, hybrid",
+}
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
+
+
+def retrieval(found: dict[str, Any]) -> str:
+    rows: list[list[object]] = []
+    for name, systems in found["sets"].items():
+        measure = "recall@10" if name == "ticket_retrieval" else "ndcg@10"
+        rows.append([f"{name}, {measure}", *(systems.get(s, {}).get(measure, "–") for s in SYSTEMS)])
+    return "\n\n".join(
+        [
+            "## Retrieval\n\nOne configuration for all sets, through the real store. ± is half the 95 % bootstrap "
+            "interval. Constants were chosen on training parts and half of StackFAQ; SciFact test, kb_retrieval "
+            "dev and ticket_retrieval dev were judged afterwards.\n\n    python -m tests.bench.bench_retrieval",
+            table(["set", *SYSTEMS.values()], rows),
+        ]
+    )
+
+
+def sync(found: dict[str, Any]) -> str:
+    first, second = found["first"], found["second"]
+    rows: list[list[object]] = [
+        ["documents + tickets", f"{first['documents']:,} + {first['tickets']:,}"],
+        ["chunks", f"{first['chunks']:,}"],
+        ["failures, each with its reason", first["failures"]],
+        ["first sync", f"{first['seconds'] / 60:.1f} min"],
+        ["second sync", f"{second['seconds']:.1f} s = {100 * second['share_of_first']:.2f} % of the first"],
+        ["chunks embedded by it", second["embedded"]],
+        ["memory of all processes at its peak", f"{first['peak_mb']['all']:,.0f} MB"],
+        ["largest worker process", f"{first['peak_mb']['largest_worker']:,.0f} MB"],
+        ["database", f"{first['database_mb']:,} MB"],
+    ]
+    if storm := found.get("storm"):
+        rows += [
+            ["killed with -9 during another first sync", ", ".join(storm["kills"])],
+            ["documents and chunks compared with the calm run's", f"{storm['rows_compared']:,}"],
+            ["of them different", f"**{storm['differences']}**"],
+        ]
+    return (
+        "## Sync of a real desk\n\nA knowledge base as a file share and two years of tickets."
+        f"{' ' + found['remark'] if 'remark' in found else ''}\n\n"
+        "    python -m tests.bench.bench_sync STATE --storm\n\n" + table(["", ""], rows)
+    )
+
+
+def ingest(found: dict[str, Any]) -> str:
+    rows = [[key, json.dumps(value)] for key, value in found.items() if key not in ("machine", "profile")]
+    steps = [[step, f"{100 * share:.1f} %"] for step, share in found["profile"].items()]
+    return (
+        "## Ingest\n\nThe whole pipeline's chunks a second beside the embedder's own on the same texts.\n\n"
+        "    python -m tests.bench.bench_ingest\n\n"
+        + table(["", ""], rows)
+        + "\n\n"
+        + table(["step", "time"], steps)
+    )
+
+
+def latency(found: dict[str, Any]) -> str:
+    rows = [
+        [
+            name.replace("-", ", "),
+            f"{of['chunks']:,}",
+            of["plan"],
+            f"{of['passages_ms']['p50']} / {of['passages_ms']['p95']}",
+            f"{of['passages_without_embedding_ms']['p50']} / {of['passages_without_embedding_ms']['p95']}",
+            of["dense_recall@10"],
+            of["bm25_overlap@10"],
+        ]
+        for name, of in found["results"].items()
+    ]
+    chunks = max(of["chunks"] for of in found["results"].values())
+    head = [
+        "permitted share",
+        "chunks",
+        "plan",
+        "search p50 / p95 ms",
+        "without embedding",
+        "recall@10 of vectors",
+        "overlap@10 of BM25",
+    ]
+    return (
+        f"## Search at {chunks:,} chunks\n\nBy how much a person may read, at random or by topic (as permissions "
+        "and customers go). Recall and overlap are against exact search.\n\n"
+        "    DESKHAND_BENCH_DATABASE=… python -m tests.bench.bench_latency\n\n" + table(head, rows)
+    )
+
+
+def generator(found: dict[str, Any]) -> str:
+    rows = [
+        [name, of["first_token_s"], of["tokens_per_s"], of["answering_peak_mb"]]
+        for name, of in found["results"].items()
+        if "first_token_s" in of
+    ]
+    prompt = found["results"]["local"]["prompt_tokens"]
+    return (
+        f"## Local generator\n\nSmolLM2-135M-Instruct, a prompt of {prompt:,} tokens, in the same run.\n\n"
+        "    python tests/bench/bench_generator.py\n\n"
+        + table(["runtime", "first token, s", "tokens/s", "peak MB"], rows)
+    )
+
+
+def abstain(found: dict[str, Any]) -> str:
+    curve = found["declined of answerable, of unanswerable, by threshold (shipped coefficients)"]
+    rows = [
+        [
+            threshold,
+            *(f"{of[part][threshold][0]:.2f} / {of[part][threshold][1]:.2f}" for of in curve.values()),
+        ]
+        for part in ("test",)
+        for threshold in curve["all"]["test"]
+    ]
+    return (
+        "## Declining\n\nShare of answerable / of unanswerable questions declined, on the halves that nothing was "
+        f"fitted on, by threshold ({found['shipped threshold']} is shipped).\n\n"
+        "    python tests/bench/bench_abstain.py\n\n" + table(["threshold", *curve], rows)
+    )
+
+
+def answers(found: dict[str, Any]) -> str:
+    rows = [[name, *(of.get(m, "–") for m in found["measures"])] for name, of in found["sets"].items()]
+    return "## Answers\n\nThe local generator quotes.\n\n    python -m tests.bench.bench_answers\n\n" + table(
+        ["set", *found["measures"]], rows
+    )
+
+
+SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "retrieval": retrieval,
+    "sync": sync,
+    "ingest": ingest,
+    "latency": latency,
+    "answers": answers,
+    "abstain": abstain,
+    "generator": generator,
+}
+
+
+def main() -> None:
+    parts: list[str] = []
+    machine: dict[str, Any] = {}
+    for name, render in SECTIONS.items():
+        for file in sorted(RESULTS.glob(f"{name}*.json")):
+            found = json.loads(file.read_text())
+            machine = found["machine"] if "memory_gb" in found.get("machine", {}) else machine
+            parts.append(render(found))
+    (PROJECT / "BENCHMARKS.md").write_text("\n\n".join([HEAD.format(**machine).rstrip(), *parts]) + "\n")
+
+
+if __name__ == "__main__":
+    main()
