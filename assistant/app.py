@@ -12,7 +12,7 @@ from assistant import servers
 from assistant.config import Settings
 from assistant.errors import ConfigError
 from assistant.model import Audience, Principal
-from assistant.store import principals, schema, search, secrets
+from assistant.store import principals, search, secrets
 from assistant.store.db import Database
 from assistant.store.search import Filters, Space
 from assistant.store.sources import Source
@@ -127,6 +127,8 @@ class Assistant:
 
     def migrate(self) -> None:
         """Schema and embedding space up to what this version and the settings need."""
+        from assistant.store import schema  # SQLAlchemy and Alembic, which nothing else needs
+
         url = servers.database_url(self.settings)
         schema.migrate(url)
         space = self.embedder

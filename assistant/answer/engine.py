@@ -279,9 +279,9 @@ class DeskQueryEngine(BaseQueryEngine):
 
 def _quote(draft: _Draft, candidates: Sequence[extract.Candidate]) -> Generator[Event, None, str]:
     for stretch in extract.choose(candidates):
-        for number, sentence in enumerate(stretch.sentences):
+        for number, (sentence, quote) in enumerate(zip(stretch.sentences, stretch.quotes, strict=True)):
             marked = cite.with_markers(sentence, [stretch.marker])
-            yield draft.add(marked, [(stretch.marker, sentence)], line=stretch.steps or number == 0)
+            yield draft.add(marked, [(stretch.marker, quote)], line=stretch.steps or number == 0)
     return "" if draft.text else "nothing in the sources could be quoted"
 
 

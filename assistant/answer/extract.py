@@ -1,36 +1,61 @@
 """Answers in the sources' own words: the stretches of the passages that answer a question best.
 
-A small model invents; a quotation cannot. What is chosen is at most three
-stretches: a sentence with its neighbour, or a whole list of steps with the line
-that introduces it.
+A small model invents; a quotation cannot. What is chosen is at most a few short
+stretches: a paragraph, a sentence with its neighbour, a row of a table, or a whole
+list of steps with the line that introduces it.
 """
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 
-from assistant.answer.cite import Encode
+from assistant.answer.cite import Encode, facts
 from assistant.answer.text import Sentence, clean, sentences, stems
 from assistant.model import Passage
 
-PASSAGES = 4
+PASSAGES = 8
 """Only the best passages are searched for sentences."""
-SENTENCES = 60
-"""At most so many are embedded: 60 take a fifth of a second on two cores."""
+SENTENCES = 48
+"""At most so many are embedded: 48 take 0.15 s on two cores."""
 STEPS = 12
 LENGTH = 900
 """Characters one stretch may have."""
 PARAGRAPH = 280
 """Characters of a paragraph that is quoted whole: its other half may say the opposite."""
-CUSTOMER = 1.0
-"""Taken off the cosine of what a customer wrote: it resembles the question most and rarely answers it."""
-
+WORDS = 120
+"""Words of an answer, beyond which nothing is added to it."""
 
 _HOW = re.compile(
     r"\bhow (do|can|could|should|would|to|does)\b|\b(steps?|procedure|instructions|guide)\b", re.I
 )
+_DATE = r"\b\d{4}-\d\d-\d\d\b|\b(?:19|20)\d\d\b|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* \d"
+_NUMBER = r"\b\d+(?:[.,:]\d+)*\b"
+_CODE = r"`[^`]+`|\b\w+_\w+|(?<!\w)--\w+|\w+\.(?:toml|ini|conf|json|yaml|yml)\b|\w = \S"
+_CUES = (
+    (re.compile(r"\bwhen\b|\b(which|what) (date|day|year)\b", re.I), re.compile(_DATE, re.I)),
+    (
+        re.compile(
+            r"\b(which|what)\b[\w ]{0,20}\b(port|versions?|release|size|limit|number|time|percentage)\b|"
+            r"\bhow (many|much|long|often|quickly|fast|big|large|old|soon)\b|\b(minimum|maximum|at most)\b",
+            re.I,
+        ),
+        re.compile(_NUMBER),
+    ),
+    (re.compile(r"\b(command|setting|option|attribute|parameter|called)\b", re.I), re.compile(_CODE)),
+)
+"""What a question asks for, and what an answer to it must then show."""
+_VERSION = re.compile(r"(?<![\w.-])v?(\d+\.\d+)(?:\.\w+)*\b")
+_GREETING = re.compile(
+    r"(hi|hello|hey|dear|hallo|thanks|thank you|cheers|regards|kind regards|best regards|moin)\b.{0,40}$", re.I
+)
+_NOISE = re.compile(
+    r"(?:[A-Z][a-z]{2} +\d+ +)?\d\d:\d\d:\d\d\b|\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\s*at [\w.$]+\(|Traceback |[{}\[\]]\s*$"
+)
+"""Beginnings of lines of logs and traces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +64,35 @@ class Stretch:
 
     marker: int
     sentences: tuple[str, ...]
+    """as the answer says them"""
     score: float
     steps: bool = False
+    quotes: tuple[str, ...] = ()
+    """as the passage has them; differs for rows of a table"""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """How near a sentence comes to the question; one weight each."""
+
+    meaning: float = 0.0
+    """cosine similarity with the question; that of the passage where sentences are not embedded"""
+    words: float = 0.0
+    """share of the question's topical words in it, rare ones counting more; half in its surroundings; 0..1"""
+    facts: float = 0.0
+    """share of the numbers, versions and codes the question names that stand in it or around it"""
+    other: float = 0.0
+    """1 where it is about other versions only"""
+    cue: float = 0.0
+    """1 where it shows what the question asks for, as a number for "how many" """
+    steps: float = 0.0
+    """1 for a step, or the line before steps, where the question asks how"""
+    passage: float = 0.0
+    """how far its passage's score lies below the best one's, 0 or less"""
+    customer: float = 0.0
+    """1 for what a customer wrote: it resembles the question most and rarely answers it"""
+    solution: float = 0.0
+    """1 for what was marked as the solution"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,42 +104,30 @@ class Candidate:
     """all sentences of its passage"""
     index: int
     """which of them it is"""
-    meaning: float
-    """cosine similarity with the question; that of the passage where sentences are not embedded"""
-    words: float
-    """share of the question's topical words in it, 0..1"""
-    steps: float
-    """1 for a step, or the line before steps, where the question asks how"""
-    passage: float
-    """how far its passage's cosine lies below the best one's, 0 or less; see CUSTOMER"""
+    features: Features
 
     @property
     def sentence(self) -> Sentence:
         return self.text[self.index]
 
+    @property
+    def meaning(self) -> float:
+        return self.features.meaning
+
     def score(self, weights: Weights) -> float:
-        return (
-            weights.meaning * self.meaning
-            + weights.words * self.words
-            + weights.steps * self.steps
-            + weights.passage * self.passage
-        )
+        return sum(w * f for w, f in zip(astuple(weights.of), astuple(self.features), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How a sentence's score is put together.
+    """How a sentence's score is put together, and what joins it."""
 
-    Chosen on 141 answerable questions by token F1 with people's answers: 0.49 (0.49 on 136
-    others), where the small generator's own sentences reach 0.24, and 0.10 once those that
-    no source supports are dropped.
-    """
-
-    meaning: float = 1.0
-    words: float = 0.1
-    """little, where sentences are embedded; it decides where they are not"""
-    steps: float = 0.1
-    passage: float = 0.75
+    of: Features = field(
+        default_factory=lambda: Features(
+            meaning=1.0, words=0.3, facts=0.1, other=-0.15, cue=0.1, steps=0.1, passage=0.5,
+            customer=-0.15, solution=0.05,
+        )
+    )  # fmt: skip
     neighbour: float = 0.75
     """the following sentence joins when it scores this share of the best"""
     another: float = 0.8
@@ -103,25 +143,65 @@ def read(question: str, passages: Sequence[Passage], *, encode: Encode | None = 
 
     With `encode`, the SENTENCES most promising ones are embedded.
     """
-    wanted = set(stems(question))
-    asks_how = bool(_HOW.search(question))
-    top = max((passage.cosine for passage in passages), default=0.0)
+    texts = [tuple(sentences(clean(passage.text))) for passage in passages[:PASSAGES]]
+    asked = _Question(question, texts)
+    top = max((passage.score for passage in passages), default=0.0)
     found: list[Candidate] = []
-    for marker, passage in enumerate(passages[:PASSAGES], 1):
-        text = tuple(sentences(clean(passage.text)))
-        for index, sentence in enumerate(text):
+    for marker, (passage, text) in enumerate(zip(passages, texts, strict=False), 1):
+        around = f"{clean(passage.title)}\n{' '.join(passage.headings)}"
+        for index in range(len(text)):
             if _quotable(text, index):
-                # A long ticket is never covered by one sentence: twelve words shared are all that counts.
-                words = len(wanted & set(stems(sentence.text))) / max(1, min(len(wanted), 12))
-                below = passage.cosine - top - (CUSTOMER if passage.role == "customer" else 0.0)
-                steps = float(asks_how and (sentence.step or _introduces(text, index)))
-                found.append(Candidate(marker, text, index, passage.cosine, min(words, 1.0), steps, below))
+                features = asked.features(text, index, around, passage, passage.score - top)
+                found.append(Candidate(marker, text, index, features))
     if encode is None or not found:
         return found
-    found = sorted(found, key=lambda candidate: -candidate.words - candidate.passage)[:SENTENCES]
-    rows = encode([question, *(candidate.sentence.text for candidate in found)])
+    found = sorted(found, key=lambda candidate: -candidate.score(WEIGHTS))[:SENTENCES]
+    rows = encode([question, *(candidate.sentence.readable for candidate in found)])
     meanings = rows[1:] @ rows[0]
-    return [replace(candidate, meaning=float(m)) for candidate, m in zip(found, meanings, strict=True)]
+    return [
+        replace(candidate, features=replace(candidate.features, meaning=float(m)))
+        for candidate, m in zip(found, meanings, strict=True)
+    ]
+
+
+class _Question:
+    """What a question asks for, against the sentences that may answer it."""
+
+    def __init__(self, question: str, texts: Sequence[Sequence[Sentence]]) -> None:
+        self.wanted = set(stems(question))
+        self.facts = facts(question)
+        self.versions = set(_VERSION.findall(question))
+        self.asks_how = bool(_HOW.search(question))
+        self.cue = next((shows for asks, shows in _CUES if asks.search(question)), None)
+        every = [set(stems(s.readable)) for text in texts for s in text]
+        held = Counter(word for words in every for word in words & self.wanted)
+        self.idf = {w: math.log(1 + (len(every) + 1) / (held[w] + 0.5)) for w in self.wanted}
+        # A long ticket is never covered by one sentence: its twelve rarest words are all that counts.
+        self.mass = sum(sorted(self.idf.values(), reverse=True)[:12]) or 1.0
+
+    def features(
+        self, text: Sequence[Sentence], index: int, around: str, passage: Passage, below: float
+    ) -> Features:
+        said = text[index].readable
+        before = text[index - 1].readable if index and text[index - 1].block == text[index].block else ""
+        near = f"{around}\n{before}"
+        own = set(stems(said)) & self.wanted
+        beside = set(stems(near)) & self.wanted - own
+        words = sum(self.idf[w] for w in own) + 0.5 * sum(self.idf[w] for w in beside)
+        new = facts(said) - self.facts
+        shows = bool(self.cue and self.cue.search(said) and (new or self.cue is _CUES[2][1]))
+        versions = set(_VERSION.findall(said)) or set(_VERSION.findall(near))
+        return Features(
+            meaning=passage.cosine,
+            words=min(1.0, words / self.mass),
+            facts=len(self.facts & facts(f"{near}\n{said}")) / max(1, len(self.facts)),
+            other=float(bool(self.versions and versions) and not self.versions & versions),
+            cue=float(shows),
+            steps=float(self.asks_how and (text[index].step or _introduces(text, index))),
+            passage=below,
+            customer=float(passage.role == "customer"),
+            solution=float(passage.is_solution),
+        )
 
 
 def choose(candidates: Sequence[Candidate], *, weights: Weights | None = None) -> list[Stretch]:
@@ -131,47 +211,46 @@ def choose(candidates: Sequence[Candidate], *, weights: Weights | None = None) -
     scores = {(c.marker, c.index): c.score(weights) for c in candidates}
     chosen: list[Stretch] = []
     said: set[str] = set()
+    length = 0
     for candidate in ranked:
         value = candidate.score(weights)
         if len(chosen) == weights.stretches or value < weights.another * ranked[0].score(weights):
             break
         stretch = _widen(candidate, scores, weights)
-        words = set(stems(" ".join(stretch.sentences)))
-        if len(words - said) >= 0.5 * len(words):
+        size = len(" ".join(stretch.sentences).split())
+        words = set(stems(" ".join(stretch.quotes)))
+        if len(words - said) >= 0.5 * len(words) and (not chosen or length + size <= WORDS):
             said |= words
+            length += size
             chosen.append(stretch)
     return chosen
 
 
 def _quotable(text: Sequence[Sentence], index: int) -> bool:
-    """Not a heading, a question, or a scrap."""
+    """Not a heading, a question, a greeting, a line of a log, or a scrap."""
     sentence = text[index]
+    if sentence.cells:
+        return sentence.cells != sentence.head and sum(map(bool, sentence.cells)) > 1
     if _introduces(text, index):
         return bool(stems(sentence.text))
+    if _NOISE.match(sentence.text) or _GREETING.match(sentence.text):
+        return False
     ends = sentence.step or bool(re.search(r"[.!:;)]$", sentence.text))
     return len(stems(sentence.text)) >= (3 if ends else 6) and not sentence.text.endswith("?")
 
 
 def _widen(candidate: Candidate, scores: dict[tuple[int, int], float], weights: Weights) -> Stretch:
-    """A sentence with what belongs to it: its list and the line before, or the sentence after."""
+    """A sentence with what belongs to it: its list and the line before, its paragraph or what follows."""
     text = candidate.text
     value = scores[candidate.marker, candidate.index]
     first = last = candidate.index
     block = candidate.sentence.block
-    if candidate.sentence.step or _introduces(text, candidate.index):
-        if not candidate.sentence.step:
-            block = text[candidate.index + 1].block
-        members = [i for i, sentence in enumerate(text) if sentence.block == block]
-        first, last = members[0], members[-1]
-        if last - first >= STEPS:
-            first = max(first, min(candidate.index, last) - STEPS // 2)
-            last = min(last, first + STEPS - 1)
-        if first > 0 and _introduces(text, first - 1):
-            first -= 1
-    elif (
-        text[(whole := [i for i, s in enumerate(text) if s.block == block])[-1]].end - text[whole[0]].start
-        <= PARAGRAPH
-    ):
+    whole = [i for i, s in enumerate(text) if s.block == block]
+    if candidate.sentence.cells:
+        pass
+    elif candidate.sentence.step or _introduces(text, candidate.index):
+        first, last = _list(text, candidate.index)
+    elif text[whole[-1]].end - text[whole[0]].start <= PARAGRAPH:
         first, last = whole[0], whole[-1]
     elif (
         last + 1 < len(text)
@@ -181,8 +260,27 @@ def _widen(candidate: Candidate, scores: dict[tuple[int, int], float], weights: 
         last += 1
     while last > first and text[last].end - text[first].start > LENGTH:
         last -= 1
-    quoted = tuple(" ".join(sentence.text.split()) for sentence in text[first : last + 1])
-    return Stretch(candidate.marker, quoted, value, steps=any(s.step for s in text[first : last + 1]))
+    part = text[first : last + 1]
+    return Stretch(
+        candidate.marker,
+        tuple(s.readable for s in part),
+        value,
+        steps=any(s.step for s in part),
+        quotes=tuple(s.text if s.cells else s.readable for s in part),
+    )
+
+
+def _list(text: Sequence[Sentence], index: int) -> tuple[int, int]:
+    """First and last of the list that `index` is in or introduces, with the line before it."""
+    block = text[index if text[index].step else index + 1].block
+    members = [i for i, sentence in enumerate(text) if sentence.block == block]
+    first, last = members[0], members[-1]
+    if last - first >= STEPS:
+        first = max(first, min(index, last) - STEPS // 2)
+        last = min(last, first + STEPS - 1)
+    if first > 0 and _introduces(text, first - 1):
+        first -= 1
+    return first, last
 
 
 def _introduces(text: Sequence[Sentence], index: int) -> bool:

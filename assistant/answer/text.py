@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import snowballstemmer
@@ -81,14 +81,27 @@ def stems(text: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence, heading or list item of a text."""
+    """One sentence, heading, list item or table row of a text."""
 
     text: str
     start: int
     block: int
-    """which paragraph or list it belongs to"""
+    """which paragraph, list or table it belongs to"""
     step: bool = False
     """a list item"""
+    cells: tuple[str, ...] = ()
+    """of a table row"""
+    head: tuple[str, ...] = ()
+    """the cells of its table's first row, when that is a header"""
+
+    @property
+    def readable(self) -> str:
+        """On one line; a row names its columns: "Port: 7420; Protocol: tcp"."""
+        if not self.cells:
+            return " ".join(self.text.split())
+        heads = (*self.head, *[""] * len(self.cells))
+        line = "; ".join(f"{h}: {c}" if h else c for h, c in zip(heads, self.cells, strict=False) if c)
+        return line[:1].upper() + line[1:]
 
     @property
     def end(self) -> int:
@@ -96,6 +109,9 @@ class Sentence:
 
 
 _ITEM = re.compile(r"\s*(?:[-*•‣]|\d{1,2}[.)])\s+")
+_RULE = re.compile(r"\s*\|[\s:|-]*-[\s:|-]*$")
+"""the line of dashes under a table's header"""
+_BAR = re.compile(r"(?<!\\)\|")
 _END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*(?:\s*\[\d+\])*\s+(?=[\"'“‘(]?[A-Z0-9À-Þ#*])")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Mr|Mrs|Ms|Dr|St|No|Nr|approx|Inc|Ltd|Fig|ca|resp)\.|\b[A-Z]\.|^\d+\.)$"
@@ -103,7 +119,7 @@ _ABBREVIATION = re.compile(
 
 
 def sentences(text: str) -> list[Sentence]:
-    """Split text into sentences; a list item is one, a line break inside a paragraph is not an end.
+    """Split text into sentences; a list item or table row is one, a line break in a paragraph is no end.
 
     Offsets are into `text`.
     """
@@ -112,6 +128,10 @@ def sentences(text: str) -> list[Sentence]:
     for start, line, joined in _lines(text):
         if not line.strip():
             after_gap = True
+            continue
+        if line.lstrip().startswith("|"):
+            _add_row(found, line, start, new=after_gap)
+            block, was_step, after_gap = found[-1].block if found else 0, False, False
             continue
         step = bool(_ITEM.match(line))
         if (after_gap and not (step and was_step)) or step != was_step or not (step or joined):
@@ -124,6 +144,22 @@ def sentences(text: str) -> list[Sentence]:
     return found
 
 
+def _add_row(found: list[Sentence], line: str, start: int, *, new: bool) -> None:
+    """A line of a table; the line of dashes makes a header of the row before it."""
+    before = found[-1] if found else None
+    if _RULE.match(line):
+        if before and before.cells:
+            found[-1] = replace(before, head=before.cells)
+        return
+    cells = tuple(" ".join(cell.split()) for cell in _BAR.split(line.strip().strip("|")))
+    if any(cells):
+        goes_on = before is not None and bool(before.cells) and not new
+        block = before.block + (not goes_on) if before else 1
+        lead = len(line) - len(line.lstrip())
+        head = before.head if before and goes_on else ()
+        found.append(Sentence(line.strip(), start + lead, block, False, cells, head))
+
+
 def without_bullet(line: str) -> str:
     """A list item without its bullet or number."""
     return _ITEM.sub("", line, count=1) if _ITEM.match(line) else line
@@ -134,7 +170,8 @@ def _lines(text: str) -> list[tuple[int, str, bool]]:
     lines: list[tuple[int, str, bool]] = []
     position = 0
     for line in text.split("\n"):
-        goes_on = bool(lines) and bool(lines[-1][1].strip()) and bool(re.match(r"\s*[a-zß-ÿ(]", line))
+        last = lines[-1][1].strip() if lines else ""
+        goes_on = last and not last.startswith("|") and bool(re.match(r"\s*[a-zß-ÿ(]", line))
         if goes_on and not _ITEM.match(line):
             start, before, _ = lines.pop()
             lines.append((start, before + "\n" + line, True))

@@ -13,7 +13,7 @@ from assistant.evaluate import beir
 from assistant.evaluate.scratch import Progress
 from assistant.evaluate.statistics import Estimate, estimate, p50, p95
 from assistant.model import Principal
-from assistant.retrieve.hybrid import Legs
+from assistant.retrieve.fusion import Legs
 from assistant.store import sources
 from assistant.store.search import Filters
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from assistant.store.search import Candidate
 
@@ -31,6 +32,14 @@ HEAD = 20
 MOST = 1.0
 OWN = 0.1
 """what a ticket of the customer in question is ahead of any other text"""
+
+
+class Legs(StrEnum):
+    """What a search goes by. One leg alone is for measuring what the other adds."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    BM25 = "bm25"
 
 
 @dataclass(frozen=True, slots=True)

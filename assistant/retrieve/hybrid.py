@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from enum import StrEnum
 from typing import Any
 
 from llama_index.core.base.base_retriever import BaseRetriever
@@ -13,7 +12,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from assistant.ingest import lexical
 from assistant.ingest.embed import Embedder
 from assistant.model import Audience, Passage, Principal
-from assistant.retrieve.fusion import Ranked, fuse
+from assistant.retrieve.fusion import Legs, Ranked, fuse
 from assistant.retrieve.nodes import to_node
 from assistant.store import search
 from assistant.store.db import Database
@@ -25,14 +24,6 @@ PER_DOCUMENT = 2
 """passages of one document at most: a third rarely adds what the two best lack"""
 NEAR_DUPLICATE = 0.9
 """share of words two passages may have in common and both be shown"""
-
-
-class Legs(StrEnum):
-    """What a search goes by. One leg alone is for measuring what the other adds."""
-
-    HYBRID = "hybrid"
-    DENSE = "dense"
-    BM25 = "bm25"
 
 
 class Retriever:

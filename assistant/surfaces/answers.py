@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
-from assistant.answer.engine import Done, Event, Sources, Status, TextDelta
 from assistant.model import Answer, Passage
+
+if TYPE_CHECKING:
+    from assistant.answer.engine import Event
 
 QUOTE = 160
 """characters of a quote shown"""
@@ -17,6 +19,9 @@ QUOTE = 160
 
 def drain(events: Iterable[Event], console: Console, *, quiet: bool = False) -> Answer:
     """Show the events as they come and return the finished answer."""
+    # LlamaIndex takes a second to import, which most commands need not wait for.
+    from assistant.answer.engine import Done, Status, TextDelta
+
     answer: Answer | None = None
     with console.status("searching …") as status:
         for event in events:
@@ -27,8 +32,6 @@ def drain(events: Iterable[Event], console: Console, *, quiet: bool = False) -> 
                 console.print(escape(event.text), end="", soft_wrap=True)
             elif isinstance(event, Done):
                 answer = event.answer
-            elif isinstance(event, Sources):
-                continue
     assert answer is not None, "a stream ends with Done"  # noqa: S101 - states an invariant
     if not quiet:
         console.print()

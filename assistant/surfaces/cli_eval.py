@@ -16,7 +16,7 @@ from assistant.errors import ConfigError
 from assistant.evaluate import beir, questions, results, scratch, statistics
 from assistant.evaluate.results import Result
 from assistant.model import Principal
-from assistant.retrieve.hybrid import Legs
+from assistant.retrieve.fusion import Legs
 from assistant.surfaces.answers import as_json as answer_json
 from assistant.surfaces.terminal import As, Json, asker, err, opened, out, print_json, print_rows
 

@@ -29,7 +29,7 @@ from assistant.evaluate import beir, results, retrieval, scratch
 from assistant.evaluate.results import Result
 from assistant.evaluate.statistics import Estimate, estimate
 from assistant.model import Principal
-from assistant.retrieve.hybrid import Legs
+from assistant.retrieve.fusion import Legs
 from tests.bench.output import RESULTS, save
 from tests.paths import DATA
 

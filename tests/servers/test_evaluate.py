@@ -15,7 +15,7 @@ from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.evaluate import beir, scratch
 from assistant.model import Principal
-from assistant.retrieve.hybrid import Legs
+from assistant.retrieve.fusion import Legs
 from assistant.store import sources
 from assistant.store.sync import commit_batch, commit_memberships
 from assistant.surfaces.cli import app
