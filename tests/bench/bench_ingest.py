@@ -112,6 +112,7 @@ def drain(assistant: Assistant) -> None:
 
 def worker(settings: Settings, ready: Any, go: Any) -> None:
     """One process of the two; it loads what a worker has loaded, then waits for the start."""
+    log.configure("WARNING")
     assistant = Assistant(settings, threads=1)
     assistant.embedder.encode(["warm"])
     _ = assistant.pipeline
@@ -214,7 +215,7 @@ def measure(settings: Settings, given: argparse.Namespace) -> dict[str, Any]:
     owner = assistant.database.connect("deskhand_owner")
     _ = assistant.pipeline
     drain(assistant)  # warms up, and gives the texts
-    texts = texts_of(owner)
+    texts = list(dict.fromkeys(texts_of(owner)))  # equal texts are embedded once
     titles = [r["title"] for r in owner.execute("select title from document")]
     rounds: list[dict[str, float]] = []
     for number in range(given.rounds):
