@@ -17,10 +17,10 @@ from assistant.answer.cite import Encode, facts
 from assistant.answer.text import Sentence, clean, sentences, stems
 from assistant.model import Passage
 
-PASSAGES = 8
+PASSAGES = 20
 """Only the best passages are searched for sentences."""
-SENTENCES = 48
-"""At most so many are embedded: 48 take 0.15 s on two cores."""
+SENTENCES = 24
+"""At most so many are embedded: the wording decides which; 48 chose the same and take twice as long."""
 STEPS = 12
 LENGTH = 900
 """Characters one stretch may have."""
@@ -32,7 +32,9 @@ WORDS = 120
 _HOW = re.compile(
     r"\bhow (do|can|could|should|would|to|does)\b|\b(steps?|procedure|instructions|guide)\b", re.I
 )
-_DATE = r"\b\d{4}-\d\d-\d\d\b|\b(?:19|20)\d\d\b|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* \d"
+_DATE = (
+    r"\b\d{4}-\d\d-\d\d\b|\b(?:19|20)\d\d\b|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* \d"
+)
 _NUMBER = r"\b\d+(?:[.,:]\d+)*\b"
 _CODE = r"`[^`]+`|\b\w+_\w+|(?<!\w)--\w+|\w+\.(?:toml|ini|conf|json|yaml|yml)\b|\w = \S"
 _CUES = (
@@ -50,12 +52,16 @@ _CUES = (
 """What a question asks for, and what an answer to it must then show."""
 _VERSION = re.compile(r"(?<![\w.-])v?(\d+\.\d+)(?:\.\w+)*\b")
 _GREETING = re.compile(
-    r"(hi|hello|hey|dear|hallo|thanks|thank you|cheers|regards|kind regards|best regards|moin)\b.{0,40}$", re.I
+    r"(hi|hello|hey|dear|hallo|thanks|thank you|cheers|regards|kind regards|best regards|moin)\b.{0,40}$",
+    re.I,
 )
 _NOISE = re.compile(
-    r"(?:[A-Z][a-z]{2} +\d+ +)?\d\d:\d\d:\d\d\b|\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\s*at [\w.$]+\(|Traceback |[{}\[\]]\s*$"
+    r"(?:[A-Z][a-z]{2} +\d+ +)?\d\d:\d\d:\d\d\b|\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\s*at [\w.$]+\(|Traceback |"
+    r"(?:Subject|From|To|Cc|Date|Sent): |[{}\[\]]\s*$"
 )
-"""Beginnings of lines of logs and traces."""
+"""Beginnings of lines of logs, traces and mail headers."""
+_OPEN = re.compile(r"(?::|[^\W\d_])$")
+"""Goes on in the next line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +97,6 @@ class Features:
     """how far its passage's score lies below the best one's, 0 or less"""
     customer: float = 0.0
     """1 for what a customer wrote: it resembles the question most and rarely answers it"""
-    solution: float = 0.0
-    """1 for what was marked as the solution"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +124,21 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How a sentence's score is put together, and what joins it."""
+    """How a sentence's score is put together, and what joins it.
+
+    Chosen one after the other, by the answers the sample's questions have and by token F1 with
+    people's answers on the development halves of two public sets (`tests/bench/bench_answers.py`).
+    That a chunk was marked as the solution was tried and added nothing: it often is a "Will do."
+    """
 
     of: Features = field(
         default_factory=lambda: Features(
-            meaning=1.0, words=0.3, facts=0.1, other=-0.15, cue=0.1, steps=0.1, passage=0.5,
-            customer=-0.15, solution=0.05,
+            meaning=1.0, words=0.2, facts=0.3, other=-0.15, cue=0.05, steps=0.1, passage=1.0, customer=-0.5
         )
     )  # fmt: skip
-    neighbour: float = 0.75
+    neighbour: float = 0.9
     """the following sentence joins when it scores this share of the best"""
-    another: float = 0.8
+    another: float = 0.7
     """so does a further stretch"""
     stretches: int = 3
 
@@ -149,10 +157,16 @@ def read(question: str, passages: Sequence[Passage], *, encode: Encode | None = 
     found: list[Candidate] = []
     for marker, (passage, text) in enumerate(zip(passages, texts, strict=False), 1):
         around = f"{clean(passage.title)}\n{' '.join(passage.headings)}"
+        best = passage.score
+        if passage.role == "agent":
+            # An answer in a thread is about what was asked there, and found by it.
+            thread = [p for p in passages if p.document_id == passage.document_id]
+            best = max(p.score for p in thread)
+            around = "\n".join([around, *(clean(p.text) for p in thread if p.role == "customer")])
         for index in range(len(text)):
             if _quotable(text, index):
-                features = asked.features(text, index, around, passage, passage.score - top)
-                found.append(Candidate(marker, text, index, features))
+                features = asked.features(text, index, around, passage)
+                found.append(Candidate(marker, text, index, replace(features, passage=best - top)))
     if encode is None or not found:
         return found
     found = sorted(found, key=lambda candidate: -candidate.score(WEIGHTS))[:SENTENCES]
@@ -179,12 +193,10 @@ class _Question:
         # A long ticket is never covered by one sentence: its twelve rarest words are all that counts.
         self.mass = sum(sorted(self.idf.values(), reverse=True)[:12]) or 1.0
 
-    def features(
-        self, text: Sequence[Sentence], index: int, around: str, passage: Passage, below: float
-    ) -> Features:
+    def features(self, text: Sequence[Sentence], index: int, around: str, passage: Passage) -> Features:
         said = text[index].readable
         before = text[index - 1].readable if index and text[index - 1].block == text[index].block else ""
-        near = f"{around}\n{before}"
+        near = f"{around}\n{_heading(text, index)}\n{before}"
         own = set(stems(said)) & self.wanted
         beside = set(stems(near)) & self.wanted - own
         words = sum(self.idf[w] for w in own) + 0.5 * sum(self.idf[w] for w in beside)
@@ -198,9 +210,7 @@ class _Question:
             other=float(bool(self.versions and versions) and not self.versions & versions),
             cue=float(shows),
             steps=float(self.asks_how and (text[index].step or _introduces(text, index))),
-            passage=below,
             customer=float(passage.role == "customer"),
-            solution=float(passage.is_solution),
         )
 
 
@@ -216,6 +226,8 @@ def choose(candidates: Sequence[Candidate], *, weights: Weights | None = None) -
         value = candidate.score(weights)
         if len(chosen) == weights.stretches or value < weights.another * ranked[0].score(weights):
             break
+        if chosen and not candidate.features.words:
+            continue
         stretch = _widen(candidate, scores, weights)
         size = len(" ".join(stretch.sentences).split())
         words = set(stems(" ".join(stretch.quotes)))
@@ -248,15 +260,17 @@ def _widen(candidate: Candidate, scores: dict[tuple[int, int], float], weights: 
     whole = [i for i, s in enumerate(text) if s.block == block]
     if candidate.sentence.cells:
         pass
-    elif candidate.sentence.step or _introduces(text, candidate.index):
+    elif candidate.features.steps or _introduces(text, candidate.index):
         first, last = _list(text, candidate.index)
-    elif text[whole[-1]].end - text[whole[0]].start <= PARAGRAPH:
+    elif not candidate.sentence.step and text[whole[-1]].end - text[whole[0]].start <= PARAGRAPH:
         first, last = whole[0], whole[-1]
     elif (
         last + 1 < len(text)
         and text[last + 1].block == block
         and scores.get((candidate.marker, last + 1), -1.0) >= weights.neighbour * value
     ):
+        last += 1
+    if last + 1 < len(text) and _OPEN.search(text[last].text) and not text[last + 1].cells:
         last += 1
     while last > first and text[last].end - text[first].start > LENGTH:
         last -= 1
@@ -281,6 +295,16 @@ def _list(text: Sequence[Sentence], index: int) -> tuple[int, int]:
     if first > 0 and _introduces(text, first - 1):
         first -= 1
     return first, last
+
+
+def _heading(text: Sequence[Sentence], index: int) -> str:
+    """The nearest line above that is a heading, or nothing."""
+    for number in range(index - 1, -1, -1):
+        line = text[number]
+        alone = (number == 0 or text[number - 1].block != line.block) and text[number + 1].block != line.block
+        if alone and not line.cells and not line.step and len(line.text) < 80 and line.text[-1].isalnum():
+            return line.text
+    return ""
 
 
 def _introduces(text: Sequence[Sentence], index: int) -> bool:

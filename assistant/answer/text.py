@@ -112,6 +112,8 @@ _ITEM = re.compile(r"\s*(?:[-*•‣]|\d{1,2}[.)])\s+")
 _RULE = re.compile(r"\s*\|[\s:|-]*-[\s:|-]*$")
 """the line of dashes under a table's header"""
 _BAR = re.compile(r"(?<!\\)\|")
+_BROKEN = re.compile(r"^(?!\s*(?:\||[-*•‣]\s|\d{1,2}[.)]\s)).{40,}[\w,]$", re.S)
+"""prose without an end"""
 _END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*(?:\s*\[\d+\])*\s+(?=[\"'“‘(]?[A-Z0-9À-Þ#*])")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Mr|Mrs|Ms|Dr|St|No|Nr|approx|Inc|Ltd|Fig|ca|resp)\.|\b[A-Z]\.|^\d+\.)$"
@@ -171,6 +173,12 @@ def _lines(text: str) -> list[tuple[int, str, bool]]:
     position = 0
     for line in text.split("\n"):
         last = lines[-1][1].strip() if lines else ""
+        if not last and len(lines) > 1 and _BROKEN.search(lines[-2][1]) and re.match(r"[a-zß-ÿ]", line):
+            # A sentence that the end of a line on paper cut in two.
+            position += len(line) + 1
+            start, before, joined = lines[-2]
+            lines[-2:] = [(start, before + "\n\n" + line, joined)]
+            continue
         goes_on = last and not last.startswith("|") and bool(re.match(r"\s*[a-zß-ÿ(]", line))
         if goes_on and not _ITEM.match(line):
             start, before, _ = lines.pop()

@@ -11,7 +11,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from assistant.ingest import lexical
 from assistant.ingest.embed import Embedder
-from assistant.model import Audience, Passage, Principal
+from assistant.model import Audience, Kind, Passage, Principal
 from assistant.retrieve.fusion import Legs, Ranked, fuse
 from assistant.retrieve.nodes import to_node
 from assistant.store import search
@@ -22,6 +22,12 @@ DEPTH = 150
 """candidates from each leg"""
 PER_DOCUMENT = 2
 """passages of one document at most: a third rarely adds what the two best lack"""
+THREADS = 3
+"""tickets, of those found, whose replies are read as well: they are found by the question, not the answer"""
+REPLIES = 3
+"""of each such ticket"""
+REPLY_TOKENS = 16
+"""A shorter reply, as "Will do.", answers nothing."""
 NEAR_DUPLICATE = 0.9
 """share of words two passages may have in common and both be shown"""
 
@@ -66,6 +72,32 @@ class Retriever:
             question, principal, audience, filters or Filters(), 2 * limit, DEPTH, PER_DOCUMENT
         )
         return distinct(found)[:limit]
+
+    def replies(
+        self,
+        question: str,
+        passages: Sequence[Passage],
+        *,
+        principal: Principal,
+        audience: Audience = Audience.INTERNAL,
+        filters: Filters | None = None,
+    ) -> list[Passage]:
+        """What agents wrote in the first THREADS tickets among `passages` and isn't there yet."""
+        tickets = list(dict.fromkeys(p.document_id for p in passages if p.kind is Kind.TICKET))[:THREADS]
+        if not tickets:
+            return []
+        last = min(p.score for p in passages)
+        with self.database.reader(principal, audience) as connection:
+            return search.replies(
+                connection,
+                dict.fromkeys(tickets, last),
+                space=search.live_space(connection),
+                vector=self.embedder.encode_query(question),
+                filters=filters or Filters(),
+                known=[p.chunk_id for p in passages],
+                each=REPLIES,
+                tokens=REPLY_TOKENS,
+            )
 
     def _search(
         self,
@@ -121,7 +153,10 @@ def distinct(passages: Sequence[Passage]) -> list[Passage]:
 
 
 class DeskRetriever(BaseRetriever):
-    """The same for LlamaIndex: bound to one principal, audience and set of filters."""
+    """The same for LlamaIndex: bound to one principal, audience and set of filters.
+
+    After the `limit` best passages come the replies of the best tickets.
+    """
 
     def __init__(
         self,
@@ -141,11 +176,15 @@ class DeskRetriever(BaseRetriever):
         self._limit = limit
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        question = query_bundle.query_str
         passages = self._retriever.passages(
-            query_bundle.query_str,
+            question,
             principal=self._principal,
             audience=self._audience,
             filters=self._filters,
             limit=self._limit,
+        )
+        passages += self._retriever.replies(
+            question, passages, principal=self._principal, audience=self._audience, filters=self._filters
         )
         return [to_node(passage) for passage in passages]

@@ -376,6 +376,16 @@ select c.id, c.document_id, c.text, c.headings, c.page, c.kind, c.audience, c.ro
 from chunk c join document d on d.id = c.document_id join source s on s.id = c.source_id
 where c.id = any (%(ids)s)
 
+-- name: search_replies
+select id, document_id, customer_id, 1 - (embedding <=> %(vector)s) as cosine
+from (
+  select c.*, row_number() over (partition by c.document_id order by c.is_solution desc, c.tokens desc) as place
+  from chunk c
+  where c.document_id = any (%(documents)s) and not c.id = any (%(known)s) and c.role = 'agent'
+    and c.tokens >= %(tokens)s and {filters}
+) c
+where place <= %(each)s
+
 -- name: customer_find
 with exact as (
   select id, external_id, name from customer

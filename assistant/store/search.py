@@ -189,6 +189,42 @@ def candidates(
     ]
 
 
+def replies(
+    connection: Conn,
+    scores: Mapping[int, float],
+    *,
+    space: Space,
+    vector: NDArray[np.float32],
+    filters: Filters,
+    known: Sequence[int],
+    each: int,
+    tokens: int,
+) -> list[Passage]:
+    """What agents wrote in these tickets: solutions and the longest texts first, `each` of a ticket.
+
+    `scores` gives the score each ticket's replies get; chunks in `known` and those of
+    fewer than `tokens` tokens are left out.
+    """
+    values = {
+        **filters.values(),
+        "space": space.id,
+        "vector": HalfVector(vector),
+        "documents": list(scores),
+        "known": list(known),
+        "each": each,
+        "tokens": tokens,
+    }
+    rows = connection.execute(SQL["search_replies"].replace(b"{filters}", filters.sql()), values)
+    found = {
+        row["id"]: (
+            scores[row["document_id"]],
+            Candidate(row["id"], row["document_id"], row["cosine"], 0.0, 0.0, False, row["customer_id"]),
+        )
+        for row in rows
+    }
+    return passages(connection, found) if found else []
+
+
 def customers(connection: Conn, name: str) -> list[Row]:
     """Visible customers whose id, name or domain is `name`; else those whose name contains it."""
     return connection.execute(SQL["customer_find"], {"name": name.strip().lower()}).fetchall()
