@@ -150,7 +150,8 @@ def facts(text: str) -> set[str]:
 def _best_window(wanted: set[str], text: str) -> tuple[str, float]:
     """The shortest stretch of at most WINDOW sentences with the most of the wanted words."""
     parts = sentences(text)
-    words = [set(stems(part.text)) for part in parts]
+    # A row says what its columns are called, too.
+    words = [set(stems(" ".join((part.text, *part.head)))) for part in parts]
     best, best_score = "", -1.0
     for first in range(len(parts)):
         held: set[str] = set()

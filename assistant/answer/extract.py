@@ -95,6 +95,8 @@ class Features:
     """1 for a step, or the line before steps, where the question asks how"""
     passage: float = 0.0
     """how far its passage's score lies below the best one's, 0 or less"""
+    thread: float = 0.0
+    """1 for a reply in the ticket that was found first: it need not repeat what was asked there"""
     customer: float = 0.0
     """1 for what a customer wrote: it resembles the question most and rarely answers it"""
 
@@ -133,7 +135,7 @@ class Weights:
 
     of: Features = field(
         default_factory=lambda: Features(
-            meaning=1.0, words=0.2, facts=0.3, other=-0.15, cue=0.05, steps=0.1, passage=1.0, customer=-0.5
+            meaning=1.0, words=0.2, facts=0.3, other=-0.15, cue=0.05, steps=0.1, passage=1.0, thread=0.2, customer=-0.5
         )
     )  # fmt: skip
     neighbour: float = 0.9
@@ -157,16 +159,19 @@ def read(question: str, passages: Sequence[Passage], *, encode: Encode | None = 
     found: list[Candidate] = []
     for marker, (passage, text) in enumerate(zip(passages, texts, strict=False), 1):
         around = f"{clean(passage.title)}\n{' '.join(passage.headings)}"
-        best = passage.score
+        best, near = passage.score, 0.0
         if passage.role == "agent":
             # An answer in a thread is about what was asked there, and found by it.
             thread = [p for p in passages if p.document_id == passage.document_id]
             best = max(p.score for p in thread)
             around = "\n".join([around, *(clean(p.text) for p in thread if p.role == "customer")])
+            near = float(passage.document_id == passages[0].document_id)
         for index in range(len(text)):
             if _quotable(text, index):
                 features = asked.features(text, index, around, passage)
-                found.append(Candidate(marker, text, index, replace(features, passage=best - top)))
+                found.append(
+                    Candidate(marker, text, index, replace(features, passage=best - top, thread=near))
+                )
     if encode is None or not found:
         return found
     found = sorted(found, key=lambda candidate: -candidate.score(WEIGHTS))[:SENTENCES]

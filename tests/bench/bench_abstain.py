@@ -95,7 +95,7 @@ class Index:
         left = [place for place in np.argsort(-scores) if self.chunks[place][0] not in set(without)][:limit]
         return [
             Passage(
-                int(p), 0, self.chunks[p][2], self.chunks[p][1], "", Kind.DOCUMENT, float(scores[p]),
+                int(p), 0, self.chunks[p][2], self.chunks[p][1], "", Kind.DOCUMENT, float(cosine[p]),
                 cosine=float(cosine[p]), bm25=float(bm25[p]),
             )
             for p in left
@@ -209,7 +209,7 @@ def main() -> None:
         asked += source(embedder)
         print(f"{source.__name__}: {len(asked)} questions so far", flush=True)
     coefficients, intercept = fit([a for a in asked if a.development and a.set in SETS])
-    names = ("cosine", "sentence", "length")
+    names = ("cosine", "sentence", "length", "unknown")
     fitted = dict(zip(names, (round(float(c), 2) for c in coefficients), strict=True))
     shipped = curve(asked, lambda a: abstain.confidence(abstain.Features(*a.features)))
     sizes = Counter(f"{a.set} {'answerable' if a.answerable else 'unanswerable'}" for a in asked)

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from assistant.answer import abstain, extract
+from assistant.answer import abstain, cite, extract
 from assistant.model import Kind, Passage
 
 
@@ -101,3 +101,59 @@ def test_what_an_agent_wrote_is_quoted_before_what_the_customer_asked():
 
 def test_nothing_to_quote():
     assert extract.choose(extract.read("anything", [passage("Heading", 0.4)])) == []
+
+
+PORTS = (
+    "| Port | Protocol | Used for |\n| ---- | -------- | -------- |\n| 8443 | tcp | Web console |\n"
+    "| 7420 | tcp | Sync protocol (TLS 1.3) |\n| 7421 | udp | Discovery |\n\n"
+    "Version 4 used port 7400 for the sync protocol. Since 5.0 the default is 7420."
+)
+
+
+def test_a_row_of_a_table_is_quoted_with_its_columns_named_and_cited_as_it_stands():
+    candidates = extract.read(
+        "Which port is used for the sync protocol?", [passage(PORTS, 0.6)], encode=words
+    )
+    stretches = extract.choose(candidates)
+    row = next(s for s in stretches if s.quotes[0].startswith("|"))
+    assert row.sentences == ("Port: 7420; Protocol: tcp; Used for: Sync protocol (TLS 1.3)",)
+    assert row.quotes == ("| 7420 | tcp | Sync protocol (TLS 1.3) |",)
+    assert cite.support(row.sentences[0], PORTS).holds
+
+
+def test_the_sentence_that_completes_another_is_quoted_with_it():
+    candidates = extract.read("Which sync protocol port since 5.0?", [passage(PORTS, 0.6)], encode=words)
+    said = [sentence for stretch in extract.choose(candidates) for sentence in stretch.sentences]
+    assert "Since 5.0 the default is 7420." in said
+
+
+def test_the_version_that_was_asked_about_wins():
+    texts = ["In 4.2 the minimum is PostgreSQL 13.", "In 5.2 the minimum is PostgreSQL 15."]
+    found = extract.read("What is the minimum PostgreSQL for 5.2?", [passage(t, 0.6) for t in texts])
+    assert extract.choose(found)[0].marker == 2
+
+
+def test_the_command_after_a_colon_comes_along():
+    text = (
+        "Release the lock of a disabled user on the server:\n\nfhsctl lock release --user NAME --all\n\nDone."
+    )
+    stretch = extract.choose(
+        extract.read("How is the lock of a disabled user released?", [passage(text, 0.6)])
+    )[0]
+    assert "fhsctl lock release --user NAME --all" in stretch.sentences
+
+
+@pytest.mark.parametrize(
+    "line", ["Hi Ginny, about the junk filter", "2026-01-15 13:58:40 junk filter: filter moved junk mail to junk.",
+             "Subject: junk filter moves junk mail of the filter", "Does the junk filter move junk mail?"],
+)  # fmt: skip
+def test_greetings_logs_and_headers_are_not_answers(line):
+    text = f"{line}\n\nThe filter moves junk."
+    found = extract.read("Where does the junk filter move junk mail?", [passage(text, 0.6)])
+    assert [candidate.sentence.text for candidate in found] == ["The filter moves junk."]
+
+
+def test_an_answer_stays_short():
+    text = "\n\n".join(f"Junk filter rule {n} moves mail {'that was marked ' * 12}to junk." for n in range(9))
+    stretches = extract.choose(extract.read("Where does the junk filter move mail?", [passage(text, 0.6)]))
+    assert sum(len(s.split()) for stretch in stretches for s in stretch.sentences) <= extract.WORDS
