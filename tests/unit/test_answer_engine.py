@@ -271,6 +271,6 @@ def test_quoting_a_long_passage_is_fast():
         " ".join(f"Sentence number {n} speaks of folders and compact things." for n in range(3_000)),
         "Long",
     )
-    started = time.monotonic()
+    started = time.process_time()  # not the clock: other processes may hold the cores
     assert engine(passages=[long], strategy=Strategy.QUOTE).answer(QUESTION).text
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
