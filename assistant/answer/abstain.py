@@ -32,7 +32,10 @@ UNKNOWN = -1.27
 SHORT = 12
 """Topical words of a short question. A longer one is a ticket and names versions, dates and amounts of its own."""
 THRESHOLD = 0.4
-"""Below this a question is declined."""
+"""Below this a question is declined. Of unseen questions over knowledge bases, FAQs and articles that was 9 %
+of those with an answer and 67 % of those without; of unseen turns of conversations 28 % and 60 %. At 0.3 it is
+6 % and 52 %, at 0.5 it is 11 % and 78 %. What it sees is another topic: where the right article of a topic is
+missing among its neighbours, few questions are declined."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,7 @@ _GREETING = re.compile(
 )
 _NOISE = re.compile(
     r"(?:[A-Z][a-z]{2} +\d+ +)?\d\d:\d\d:\d\d\b|\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\s*at [\w.$]+\(|Traceback |"
-    r"(?:Subject|From|To|Cc|Date|Sent): |[{}\[\]]\s*$"
+    r"(?:Subject|From|To|Cc|Date|Sent): |.{0,60}\bLast updated: |[{}\[\]]\s*$"
 )
 """Beginnings of lines of logs, traces and mail headers."""
 _OPEN = re.compile(r"(?::|[^\W\d_])$")
@@ -135,14 +135,16 @@ class Weights:
 
     of: Features = field(
         default_factory=lambda: Features(
-            meaning=1.0, words=0.2, facts=0.3, other=-0.15, cue=0.05, steps=0.1, passage=1.0, thread=0.2, customer=-0.5
+            meaning=1.0, words=0.2, facts=0.3, other=-0.15, cue=0.05, steps=0.1, passage=1.0, thread=0.3, customer=-0.5
         )
     )  # fmt: skip
     neighbour: float = 0.9
     """the following sentence joins when it scores this share of the best"""
     another: float = 0.7
     """so does a further stretch"""
-    stretches: int = 3
+    stretches: int = 4
+    novel: float = 0.5
+    """share of a further stretch's words that the ones before must not have"""
 
 
 WEIGHTS = Weights()
@@ -166,9 +168,9 @@ def read(question: str, passages: Sequence[Passage], *, encode: Encode | None = 
             best = max(p.score for p in thread)
             around = "\n".join([around, *(clean(p.text) for p in thread if p.role == "customer")])
             near = float(passage.document_id == passages[0].document_id)
-        for index in range(len(text)):
+        for index, heading in enumerate(_headings(text)):
             if _quotable(text, index):
-                features = asked.features(text, index, around, passage)
+                features = asked.features(text, index, around, heading, passage)
                 found.append(
                     Candidate(marker, text, index, replace(features, passage=best - top, thread=near))
                 )
@@ -198,10 +200,12 @@ class _Question:
         # A long ticket is never covered by one sentence: its twelve rarest words are all that counts.
         self.mass = sum(sorted(self.idf.values(), reverse=True)[:12]) or 1.0
 
-    def features(self, text: Sequence[Sentence], index: int, around: str, passage: Passage) -> Features:
+    def features(
+        self, text: Sequence[Sentence], index: int, around: str, heading: str, passage: Passage
+    ) -> Features:
         said = text[index].readable
         before = text[index - 1].readable if index and text[index - 1].block == text[index].block else ""
-        near = f"{around}\n{_heading(text, index)}\n{before}"
+        near = f"{around}\n{heading}\n{before}"
         own = set(stems(said)) & self.wanted
         beside = set(stems(near)) & self.wanted - own
         words = sum(self.idf[w] for w in own) + 0.5 * sum(self.idf[w] for w in beside)
@@ -222,21 +226,25 @@ class _Question:
 def choose(candidates: Sequence[Candidate], *, weights: Weights | None = None) -> list[Stretch]:
     """The stretches to quote, best first; empty when there is nothing to quote."""
     weights = weights or WEIGHTS
-    ranked = sorted(candidates, key=lambda candidate: -candidate.score(weights))
     scores = {(c.marker, c.index): c.score(weights) for c in candidates}
+    # Without embeddings there may be thousands, of which the first few decide.
+    ranked = sorted(candidates, key=lambda c: -scores[c.marker, c.index])[:SENTENCES]
     chosen: list[Stretch] = []
     said: set[str] = set()
     length = 0
     for candidate in ranked:
-        value = candidate.score(weights)
-        if len(chosen) == weights.stretches or value < weights.another * ranked[0].score(weights):
+        value = scores[candidate.marker, candidate.index]
+        if (
+            len(chosen) == weights.stretches
+            or value < weights.another * scores[ranked[0].marker, ranked[0].index]
+        ):
             break
         if chosen and not candidate.features.words:
             continue
         stretch = _widen(candidate, scores, weights)
         size = len(" ".join(stretch.sentences).split())
         words = set(stems(" ".join(stretch.quotes)))
-        if len(words - said) >= 0.5 * len(words) and (not chosen or length + size <= WORDS):
+        if len(words - said) >= weights.novel * len(words) and (not chosen or length + size <= WORDS):
             said |= words
             length += size
             chosen.append(stretch)
@@ -302,14 +310,16 @@ def _list(text: Sequence[Sentence], index: int) -> tuple[int, int]:
     return first, last
 
 
-def _heading(text: Sequence[Sentence], index: int) -> str:
-    """The nearest line above that is a heading, or nothing."""
-    for number in range(index - 1, -1, -1):
-        line = text[number]
-        alone = (number == 0 or text[number - 1].block != line.block) and text[number + 1].block != line.block
-        if alone and not line.cells and not line.step and len(line.text) < 80 and line.text[-1].isalnum():
-            return line.text
-    return ""
+def _headings(text: Sequence[Sentence]) -> list[str]:
+    """For each sentence the nearest line above it that is a heading, or nothing."""
+    blocks = Counter(sentence.block for sentence in text)
+    above, nearest = list[str](), ""
+    for line in text:
+        above.append(nearest)
+        short = blocks[line.block] == 1 and len(line.text) < 80 and line.text[-1].isalnum()
+        if short and not line.cells and not line.step:
+            nearest = line.text
+    return above
 
 
 def _introduces(text: Sequence[Sentence], index: int) -> bool:
