@@ -1,6 +1,6 @@
 """Quoted answers on public questions with known answers, by halves: one to develop on, one to judge by.
 
-    DESKHAND_TEST_DATA=../shared/data python tests/bench/bench_answers.py [--half test]
+    DESKHAND_TEST_DATA=../shared/data python -m tests.bench.bench_answers [--half test]
 
 Each question brings its own passages, cut, embedded and searched in memory as ingest
 and the retriever do it; the engine quotes. `asked` is what a person gets, declined
