@@ -475,6 +475,44 @@ def test_filters_narrow(desk: Desk) -> None:
             assert found(connection, desk, "x", filters) == sorted(ids[n] for n in names)
 
 
+def test_a_tickets_replies_are_read_as_the_asking_person(desk: Desk) -> None:
+    ticket = Ticket(status="solved")
+    later = NOW + dt.timedelta(days=1)
+    desk.batch(
+        Upsert(document("mine", ticket=ticket)),
+        Upsert(document("theirs", ticket=ticket, access=Access.of(groups=("others",)))),
+    )
+    thread = [
+        Chunk(0, "what to do?", tokens=20, role="customer"),
+        Chunk(1, "do this first", tokens=20, role="agent", created_at=NOW),
+        Chunk(2, "ok", tokens=1, role="agent", created_at=NOW),
+        Chunk(3, "they were told of the discount", tokens=20, role="agent", audience=Audience.INTERNAL),
+        Chunk(4, "this solved it", tokens=20, role="agent", is_solution=True, created_at=later),
+    ]
+    desk.index(texts={"mine": thread, "theirs": [Chunk(0, "not yours", tokens=20, role="agent")]})
+    scores = {int(str(r["id"])): 0.5 for r in desk.rows("select id from document")}
+    reader = Principal("s", frozenset({"acme/group:support"}))
+
+    def texts(audience: Audience, each: int = 3, before: dt.datetime | None = None) -> set[str]:
+        with desk.database.reader(reader, audience) as connection:
+            got = search.replies(
+                connection,
+                scores,
+                space=desk.space,
+                vector=vector(1),
+                filters=Filters(before=before),
+                known=[],
+                each=each,
+                tokens=5,
+            )
+        return {passage.text for passage in got}
+
+    assert texts(Audience.PUBLIC) == {"do this first", "this solved it"}
+    assert texts(Audience.INTERNAL) == {"do this first", "this solved it", "they were told of the discount"}
+    assert texts(Audience.PUBLIC, each=1) == {"this solved it"}
+    assert texts(Audience.PUBLIC, before=NOW) == {"do this first"}
+
+
 def test_conversations_belong_to_their_person(desk: Desk) -> None:
     from assistant.model import Answer, Citation, Passage
 
