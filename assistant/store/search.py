@@ -25,9 +25,9 @@ from assistant.store.documents import MAX_TERM
 from assistant.store.sql import SQL
 
 EXACT_ROWS = 25_000
-"""up to so many permitted chunks the nearest are found by an exact scan"""
-LEXICAL_ROWS = 6_000
-"""chunks whose BM25 is computed for one question, of those that hold its rarest words"""
+"""up to so many permitted chunks both legs score every one of them"""
+LEXICAL_ROWS = 12_000
+"""above that, chunks whose BM25 is computed for one question: those that hold its rarest words"""
 COUNT_SECONDS = 30.0
 """how long a count of permitted chunks is believed; it only decides the plan"""
 
@@ -171,8 +171,7 @@ def candidates(
     )
     ids = {row["id"] for row in connection.execute(statement, values)}
     if weights:
-        # Few permitted chunks are all scored; of many, those with the rarest words.
-        values["rare"] = None if permitted <= LEXICAL_ROWS else _rare(weights, budget=LEXICAL_ROWS)
+        values["rare"] = None if exact else _rare(weights, budget=LEXICAL_ROWS)
         ids |= {row["id"] for row in connection.execute(SQL["search_lexical"], values)}
     values["ids"] = list(ids)
     return [
