@@ -40,20 +40,20 @@ def drain(events: Iterable[Event], console: Console, *, quiet: bool = False) -> 
 
 
 def show_sources(answer: Answer, console: Console) -> None:
-    """Each cited source once, with the words that bear the answer out."""
-    seen: set[tuple[int, str]] = set()
+    """Each cited source once, with the first words that bear the answer out."""
+    quotes: dict[int, list[str]] = {}
+    passages = {citation.marker: citation.passage for citation in answer.citations}
     for citation in answer.citations:
-        key = (citation.marker, citation.quote)
-        if key in seen:
-            continue
-        if not seen:
-            console.print()
-        seen.add(key)
-        console.print(f"[bold]\\[{citation.marker}][/] {escape(describe(citation.passage))}")
         quote = " ".join(citation.quote.split())
-        console.print(
-            f"    [dim]“{escape(quote[:QUOTE])}{'…' if len(quote) > QUOTE else ''}”[/]", soft_wrap=True
-        )
+        if quote not in quotes.setdefault(citation.marker, []):
+            quotes[citation.marker].append(quote)
+    if quotes:
+        console.print()
+    for marker, found in sorted(quotes.items()):
+        console.print(f"[bold]\\[{marker}][/] {escape(describe(passages[marker]))}", soft_wrap=True)
+        more = f" [dim](and {len(found) - 1} more)[/]" if len(found) > 1 else ""
+        cut = "…" if len(found[0]) > QUOTE else ""
+        console.print(f"    [dim]“{escape(found[0][:QUOTE])}{cut}”[/]{more}", soft_wrap=True)
 
 
 def describe(passage: Passage) -> str:

@@ -133,7 +133,10 @@ def abstain(found: dict[str, Any]) -> str:
     rows = [
         [
             threshold,
-            *(f"{of[part][threshold][0]:.2f} / {of[part][threshold][1]:.2f}" for of in curve.values()),
+            *(
+                " / ".join("–" if v is None else f"{v:.2f}" for v in of[part][threshold])
+                for of in curve.values()
+            ),
         ]
         for part in ("test",)
         for threshold in curve["all"]["test"]
