@@ -1,6 +1,6 @@
 """How fast and how complete a search is for those who may read little or much.
 
-    DESKHAND_BENCH_DATABASE=postgresql://… python -m tests.bench.bench_latency [--queries 60] [--plans]
+    DESKHAND_TEST_DATABASE=postgresql://… python -m tests.bench.bench_latency [--queries 60] [--plans]
 
 copies the database (it must be idle: PostgreSQL copies only what nobody uses), gives its
 documents random and topical permissions, and asks real tickets of the folder of test data as
@@ -332,9 +332,9 @@ def main() -> None:
     parser.add_argument("--plans", action="store_true", help="every plan and budget, not only the chosen")
     given = parser.parse_args()
     log.configure("WARNING")
-    url = os.environ.get("DESKHAND_BENCH_DATABASE", "")
+    url = os.environ.get("DESKHAND_TEST_DATABASE", "")
     if not url:
-        raise SystemExit("Name a synced database in DESKHAND_BENCH_DATABASE; it is copied, not changed.")
+        raise SystemExit("Name a synced database in DESKHAND_TEST_DATABASE; it is copied, not changed.")
     with copied(url) as copy:
         ids, vectors = centres(copy)
         permit(copy, ids, permissions(vectors))

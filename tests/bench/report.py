@@ -110,7 +110,7 @@ def latency(found: dict[str, Any]) -> str:
     return (
         f"## Search at {chunks:,} chunks\n\nBy how much a person may read, at random or by topic (as permissions "
         "and customers go). Recall and overlap are against exact search.\n\n"
-        "    DESKHAND_BENCH_DATABASE=… python -m tests.bench.bench_latency\n\n" + table(head, rows)
+        "    DESKHAND_TEST_DATABASE=… python -m tests.bench.bench_latency\n\n" + table(head, rows)
     )
 
 
