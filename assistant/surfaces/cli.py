@@ -273,7 +273,8 @@ def list_models(as_json: Json = False) -> None:
 def pull_needed(names: list[str] | None = None) -> None:
     config = settings()
     for name in names or weights.needed(config):
-        weights.pull(name, config, lambda line: out.print(f"  {line}", markup=False))
+        with err.status(f"{name} …"):
+            weights.pull(name, config, lambda line: out.print(f"  {line}", markup=False))
         out.print(f"✓ {name}")
 
 
