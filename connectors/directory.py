@@ -37,8 +37,9 @@ from assistant.model import (
 )
 from connectors import posix
 from connectors.access import AccessRules, Tokens, read_people
-from connectors.base import BATCH_SIZE, ConnectorSettings
+from connectors.base import BATCH_SIZE, Connector, ConnectorSettings
 from connectors.listing import FILE_SYSTEM_AWAY, File, Lister, Listing, open_inside
+from connectors.network import PUBLIC, Network
 from connectors.paths import AbsolutePath, Globs
 from connectors.snapshot import Snapshot
 
@@ -100,10 +101,10 @@ class _Step:
     reason: str = ""
 
 
-class DirectoryConnector:
+class DirectoryConnector(Connector):
     Settings: ClassVar[type[ConnectorSettings]] = DirectorySettings
 
-    def __init__(self, settings: DirectorySettings) -> None:
+    def __init__(self, settings: DirectorySettings, network: Network = PUBLIC) -> None:
         self._settings = settings
         self._root = os.path.normpath(settings.path)
         self._lister = Lister(
