@@ -116,7 +116,6 @@ class DirectoryConnector(Connector):
             follow_symlinks=settings.follow_symlinks,
             salt=settings.url_prefix,
         )
-        self._known_empty = False
 
     def check(self) -> str:
         listing = self._lister.list(limit=CHECK_LIMIT)
@@ -133,7 +132,6 @@ class DirectoryConnector(Connector):
     def sync(self, checkpoint: Mapping[str, Any] | None) -> Iterator[Batch]:
         known = Snapshot(checkpoint)
         listing = self._lister.list()
-        self._known_empty = not known.files and not listing.files
         self._refuse_unmounted(known, listing)
         known.mounts = listing.mounts
         plan = _plan(known, listing)
@@ -161,7 +159,7 @@ class DirectoryConnector(Connector):
                 f"«{min(listing.unseen)}», so what is gone can't be told. Nothing was deleted. Give "
                 "Deskhand's user the right to list them, or exclude them."
             )
-        if not listing.files and not self._known_empty:
+        if not listing.files:
             raise SourceBusy(_looks_unmounted(f"The folder {self._root} has no files"))
         yield from sorted(listing.files)
 
@@ -173,8 +171,8 @@ class DirectoryConnector(Connector):
         elif settings.access not in ((), (EVERYONE,)) or settings.access_rules:
             yield from posix.local_members()
 
-    def close(self) -> None:
-        """Nothing is held open between calls."""
+    def watched(self) -> tuple[str, ...]:
+        return (self._root,)
 
     def _refuse_unmounted(self, known: Snapshot, listing: Listing) -> None:
         """Raise `SourceBusy` where a mounted file system seems to be gone rather than its files deleted."""

@@ -13,6 +13,12 @@ def listing(connection: Conn, *, source: str | None = None) -> list[Row]:
     return connection.execute(SQL["failure_list"], {"source": source}).fetchall()
 
 
+def retry_passing(connection: Conn, source_id: int) -> int:
+    """Queue again what failed at indexing for a reason that may have passed, as a time limit."""
+    ids = [row["id"] for row in connection.execute(SQL["failure_passing"], {"source": source_id})]
+    return connection.execute(SQL["pending_retry"], {"ids": ids}).rowcount if ids else 0
+
+
 def retry(connection: Conn, ids: Sequence[int]) -> int:
     """Queue them again: from the stored body where it was read, else by a new sync of the source.
 
