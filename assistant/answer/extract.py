@@ -39,9 +39,6 @@ PARAGRAPH = 340
 WORDS = 120
 """Words of an answer, beyond which nothing is added to it."""
 
-WHY = 1.0
-BESIDE = 0.5
-
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -101,9 +98,9 @@ class Weights:
     another: float = 0.7
     """so does a further stretch"""
     stretches: int = 2
-    """of an answer; one more where several things are asked"""
+    """at most so many; one more where several things are asked"""
     prose: float = 0.75
-    """and so does a sentence that takes an answer from prose further"""
+    """beyond them a sentence that takes an answer from prose further joins with this share"""
     near: float = 0.8
     """a sentence at an end of a paragraph in a ticket, or where a fact is asked, stays with this share"""
     asked: float = 0.1
@@ -295,6 +292,8 @@ def _widen(
         last += 1
     while last > candidate.index and text[last].end - text[first].start > LENGTH:
         last -= 1
+    while first < candidate.index and text[last].end - text[first].start > LENGTH:
+        first += 1
     return _worth_showing(text, first, last)
 
 

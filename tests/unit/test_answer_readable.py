@@ -83,6 +83,12 @@ def test_an_answer_never_begins_in_the_middle_of_a_sentence():
     assert found[0] == "In /etc/desk/server.ini, section [network]:"
 
 
+def test_however_much_leads_to_a_line_of_code_a_stretch_stays_short():
+    settings = "\n\n".join(f"port_{number} = {number}" for number in range(500))
+    stretches = quoted("What is port_499 = 499 for?", [reply(f"Ports of the desk:\n\n{settings}")])
+    assert sum(len(sentence) for stretch in stretches for sentence in stretch.sentences) <= 3 * extract.LENGTH
+
+
 def test_a_sentence_that_was_cut_off_at_the_start_of_a_document_is_not_shown():
     text = "not get lost when the disk is full. The block store is read-only until space is free."
     passage = Passage(1, 1, text, "Guide", "", Kind.DOCUMENT, 0.7, cosine=0.7)
