@@ -52,6 +52,10 @@ class Folder(WritableSource):
     def withdraw(self, name: str) -> None:
         self.settings["access_rules"] = {f"{name}.md": "nobody"}
 
+    def restrict(self, name: str) -> str:
+        (self.path / f"{name}.md").chmod(0o600)
+        return "everyone"
+
     def vanish(self) -> None:
         shutil.rmtree(self.path)
 
@@ -65,6 +69,7 @@ def folder(tmp_path: Path) -> Folder:
 class TestDirectory(ConnectorConformance):
     @pytest.fixture
     def source(self, folder: Folder) -> WritableSource:
+        folder.settings["access"] = "posix"
         return folder
 
 
