@@ -100,7 +100,8 @@ def _default(value: object, factory: object) -> str:
         return "none"
     if isinstance(value, tuple):
         return ", ".join(f"`{item}`" for item in value)
-    return f"`{value}`"
+    # In backticks a media type would read as a path of the project.
+    return str(value) if "/" in str(value) else f"`{value}`"
 
 
 if __name__ == "__main__":
