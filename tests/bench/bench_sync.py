@@ -26,43 +26,15 @@ from assistant.store import sources
 from tests.bench.output import save
 from tests.installation import Installation, State, differences, installation, wait
 from tests.paths import DATA, MODELS
+from tests.thunderbird import TICKETS, ticket_export
 
-MAPPING: dict[str, Any] = {
-    "id": "id",
-    "title": "subject",
-    "text": "html",
-    "url": "url",
-    "created": "created",
-    "updated": "updated",
-    "status": "solved",
-    "product": "product",
-    "tags": "tags",
-    "language": "locale",
-    "requester": "customer",
-    "customer": {"id": "customer"},
-    "replies": {
-        "list": "replies",
-        "text": "html",
-        "author": "author",
-        "role": "role",
-        "created": "created",
-        "is_solution": "is_solution",
-    },
-}
 HOUR = 3600.0
 
 
 def add_sources(desk: Installation, tickets: Path) -> None:
     share = {"path": str(DATA / "thunderbird/fileshare"), "access": "everyone"}
     desk.add("fileshare", "directory", share)
-    export = {
-        "path": str(tickets),
-        "access": ["group:support"],
-        "text_media_type": "text/html",
-        "status_values": {"true": "solved", "false": "open", "null": "open"},
-        "mapping": MAPPING,
-    }
-    desk.add("tickets", "ticket-export", export)
+    desk.add("tickets", "ticket-export", ticket_export(tickets, "group:support"))
 
 
 class Watch:
@@ -203,7 +175,7 @@ def main() -> None:
     options = parser.parse_args()
     if not DATA.is_dir():
         raise SystemExit("skipped: the data folder is absent")
-    tickets = DATA / "thunderbird/tickets/tickets_2024-2025.jsonl.gz"
+    tickets = DATA / TICKETS
     result, expected = calm(options.state, tickets)
     print(json.dumps(result), flush=True)
     if options.storm or options.storm_tickets:
