@@ -242,6 +242,7 @@ def _document_values(
         "customer": customer,
         "created_at": document.created_at,
         "updated_at": document.updated_at,
+        "revision": document.revision,
         "metadata": json.dumps(dict(document.metadata), default=_plain).replace("\\u0000", ""),
     }
 
