@@ -136,17 +136,18 @@ def abstain(found: dict[str, Any]) -> str:
         [
             threshold,
             *(
-                " / ".join("–" if v is None else f"{v:.2f}" for v in of[part][threshold])
+                " / ".join("–" if v is None else f"{v:.2f}" for v in of["test"][threshold])
                 for of in curve.values()
             ),
         ]
-        for part in ("test",)
         for threshold in curve["all"]["test"]
     ]
     return (
-        "## Declining\n\nShare of answerable / of unanswerable questions declined, on the halves that nothing was "
-        f"fitted on, by threshold ({found['shipped threshold']} is shipped).\n\n"
-        "    python tests/bench/bench_abstain.py\n\n" + table(["threshold", *curve], rows)
+        "## Declining\n\nShare of answerable / of unanswerable questions declined, on the halves that no coefficient "
+        "was fitted on (they were seen while features were chosen), by threshold "
+        f"({found['shipped threshold']} is shipped). `taken-out`: the thunderbird tickets without the articles "
+        "that answer them.\n\n    python -m tests.bench.bench_abstain\n\n"
+        + table(["threshold", *curve], rows)
     )
 
 
