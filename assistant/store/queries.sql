@@ -292,6 +292,16 @@ on conflict (source_id, external_id) do update set
 -- name: failure_forget
 delete from failure where source_id = %(source)s and external_id = any (%(ids)s)
 
+-- name: failure_outlived
+-- What was read again and is indexed already, so that no indexing will clear it.
+delete from failure f using document d
+where f.source_id = %(source)s and f.external_id = any (%(ids)s) and f.stage = 'read'
+  and d.source_id = f.source_id and d.external_id = f.external_id and d.revision is not null
+  and not exists (select from pending p where p.document_id = d.id)
+
+-- name: failure_before
+select external_id from failure where source_id = %(source)s and stage = 'read' and last_at < %(before)s
+
 -- name: failure_list
 select f.id, s.name as source, f.external_id, f.stage, f.reason, f.attempts, f.first_at, f.last_at
 from failure f join source s on s.id = f.source_id

@@ -224,6 +224,7 @@ def _upserts(connection: Conn, source: Source, documents: dict[str, SourceDocume
             counts.changed += 1
         else:
             counts.added += 1
+    connection.execute(SQL["failure_outlived"], {"source": source.id, "ids": ids})
 
 
 def _document_values(
@@ -262,6 +263,9 @@ def prune(
 ) -> int:
     """Delete what a complete inventory no longer has and no batch touched since `before`.
 
+    That goes for failures, too: one that was about a place, such as a line of an export, is
+    about nothing any more once the item there has an id of its own.
+
     Raises `SourceError` and deletes nothing when most of the source would go: an
     unmounted share and an expired token look just like that. Returns the count.
     """
@@ -276,6 +280,11 @@ def prune(
     counts = Counts()
     for start in range(0, len(gone), 500):
         _deletes(connection, source, gone[start : start + 500], counts)
+    failed = connection.execute(SQL["failure_before"], {"source": source.id, "before": before}).fetchall()
+    if failed:
+        there = set(map(_clean, present))
+        mended = [row["external_id"] for row in failed if row["external_id"] not in there]
+        connection.execute(SQL["failure_forget"], {"source": source.id, "ids": mended})
     connection.execute(SQL["run_deleted"], {"id": run_id, "deleted": counts.deleted})
     return counts.deleted
 

@@ -421,6 +421,7 @@ class TestFiles:
         replica.sync(exports.connector())
         assert set(replica.documents) == {"1", "2", "3"}
         assert replica.embedded == 3
+        assert set(exports.connector().inventory()) == {"1", "2", "3"}, "so that the failure of line 2 goes"
 
     def test_the_last_record_of_an_id_wins(self, exports: Exports) -> None:
         lines(exports, record(1, "first"), *(record(n, "x") for n in range(100, 140)), record(1, "last"))
