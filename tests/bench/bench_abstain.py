@@ -46,7 +46,7 @@ from assistant.ingest.chunk import Chunker
 from assistant.model import Kind, Passage, Turn
 from assistant.retrieve.nodes import from_node
 from tests.bench import convert
-from tests.bench.output import RESULTS, save
+from tests.bench.output import plotted, save
 from tests.paths import DATA
 
 SETS = ("thunderbird", "stackfaq", "clapnq", "mtrag")
@@ -232,21 +232,14 @@ def curve(asked: list[Asked], confidence: Any) -> dict[str, Any]:
 
 def plot(curves: dict[str, Any]) -> None:
     """Of each set's test half, the unanswerable declined over the answerable declined."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(6, 5))
-    for name in (*SETS, "all"):
-        rows = [row for row in curves[name]["test"].values() if None not in row]
-        axes.plot([row[0] for row in rows], [row[1] for row in rows], "o-", label=name)
-    axes.set(xlabel="answerable, declined", ylabel="unanswerable, declined", xlim=(0, 1), ylim=(0, 1))
-    axes.set_title(f"Declining, by threshold {THRESHOLDS[0]} … {THRESHOLDS[-1]}")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize="small")
-    RESULTS.mkdir(exist_ok=True)
-    figure.savefig(RESULTS / "abstain.png", dpi=120, bbox_inches="tight")
+    with plotted("abstain", size=(6, 5)) as axes:
+        for name in (*SETS, "all"):
+            rows = [row for row in curves[name]["test"].values() if None not in row]
+            axes.plot([row[0] for row in rows], [row[1] for row in rows], "o-", label=name)
+        axes.set(xlabel="answerable, declined", ylabel="unanswerable, declined", xlim=(0, 1), ylim=(0, 1))
+        axes.set_title(f"Declining, by threshold {THRESHOLDS[0]} … {THRESHOLDS[-1]}")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
 
 
 def main() -> None:

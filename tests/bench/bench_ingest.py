@@ -36,7 +36,7 @@ from assistant.model import Batch
 from assistant.store import sources
 from assistant.store.db import Conn
 from assistant.store.sync import commit_batch
-from tests.bench.output import RESULTS, save
+from tests.bench.output import plotted, save
 from tests.paths import DATA
 from tests.thunderbird import TICKETS, ticket_export
 
@@ -268,18 +268,11 @@ def blocks(assistant: Assistant, texts: list[str], titles: list[str]) -> None:
 
 
 def plot(shares: dict[str, float]) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(7, 3))
-    axis.barh(list(shares), [100 * value for value in shares.values()])
-    axis.invert_yaxis()
-    axis.set_xlabel("% of the time of one process, profiled")
-    axis.set_title("Ingest: where the time goes")
-    RESULTS.mkdir(exist_ok=True)
-    figure.savefig(RESULTS / "ingest.png", dpi=120, bbox_inches="tight")
+    with plotted("ingest", size=(7, 3)) as axis:
+        axis.barh(list(shares), [100 * value for value in shares.values()])
+        axis.invert_yaxis()
+        axis.set_xlabel("% of the time of one process, profiled")
+        axis.set_title("Ingest: where the time goes")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ def retrieval(found: dict[str, Any]) -> str:
             "## Retrieval\n\nOne configuration for all sets, through the real store. ± is half the 95 % bootstrap "
             "interval. Constants were fitted on training parts and half of StackFAQ. The test parts were not "
             "unseen: an exploratory run had printed single-leg figures on them before the constants were fixed."
-            f"{' ' + found['remark'] if 'remark' in found else ''}\n\n    python -m tests.bench.bench_retrieval",
+            f"{' ' + found['remark'] if 'remark' in found else ''}\n\n"
+            "    python -m tests.bench.bench_retrieval --installation STATE/calm",
             table(["set", *SYSTEMS.values()], rows),
         ]
     )
@@ -112,7 +113,7 @@ def latency(found: dict[str, Any]) -> str:
         f"## Search at {chunks:,} chunks\n\nBy how much a person may read, at random or by topic (as permissions "
         "and customers go). Recall and overlap are against exact search."
         f"{' ' + found['remark'] if 'remark' in found else ''}\n\n"
-        "    DESKHAND_TEST_DATABASE=… python -m tests.bench.bench_latency\n\n" + table(head, rows)
+        "    python -m tests.bench.bench_latency STATE/calm\n\n" + table(head, rows)
     )
 
 
@@ -152,9 +153,17 @@ def abstain(found: dict[str, Any]) -> str:
 
 
 def answers(found: dict[str, Any]) -> str:
-    rows = [[name, *(of.get(m, "–") for m in found["measures"])] for name, of in found["sets"].items()]
-    return "## Answers\n\nThe local generator quotes.\n\n    python -m tests.bench.bench_answers\n\n" + table(
-        ["set", *found["measures"]], rows
+    # A row a measure: there are more of them than sets, and a wide table is read by nobody.
+    rows = [
+        [measure.replace("_", " "), *(of.get(measure, "–") for of in found["sets"].values())]
+        for measure in found["measures"]
+    ]
+    return (
+        f"## Answers, {found['half']} half\n\nQuoted answers to public questions, each over its own passages. "
+        "`asked`: what a person gets, declined questions included; `quoted`: the answerable ones, none declined. "
+        "± is half the 95 % bootstrap interval.\n\n"
+        f"    python -m tests.bench.bench_answers --half {found['half']}\n\n"
+        + table(["", *found["sets"]], rows)
     )
 
 
