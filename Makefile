@@ -1,7 +1,7 @@
 # From a fresh checkout: `make demo` to see it, `make up` to run it, `make test` to check it.
 # Needs Python 3.11 or newer (make PYTHON=/path/to/python3.12 ...) and no rights; root works too.
 .POSIX:
-.PHONY: demo up test lint clean install install-test
+.PHONY: demo up test test-servers lint clean install install-test
 
 PYTHON =
 BIN = .venv/bin
@@ -19,9 +19,15 @@ up: install
 test: lint
 	@$(STEP) "models" $(BIN)/deskhand models pull
 	@rm -f .coverage .coverage.*
-	@$(STEP) "tests" $(BIN)/coverage run -m pytest -q --durations=10 $(TESTS)
+	@$(STEP) "tests" $(BIN)/coverage run -m pytest -q --durations=10 -m "not server" $(TESTS)
 	@$(BIN)/coverage combine -q
 	@printf -- '--- coverage: %s %%\n' "$$($(BIN)/coverage report --format=total)"
+
+# Real Samba, Request Tracker, Redmine, OpenSSH, WebDAV and S3 servers, from Debian's and Python's packages.
+test-servers: install-test
+	@$(STEP) "servers" .ci/install-servers
+	@$(STEP) "models" $(BIN)/deskhand models pull
+	@$(STEP) "tests against servers" $(BIN)/python -m pytest -q --durations=10 -m server $(TESTS)
 
 lint: install-test
 	@$(STEP) "ruff" $(BIN)/ruff check --quiet $(PATHS)

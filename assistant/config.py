@@ -58,6 +58,8 @@ class Settings(BaseModel):
     """Time a document's parser may take before the document is recorded as a failure."""
     max_file_mb: int = Field(default=100, ge=1)
     """Files above this are recorded as a failure unread."""
+    allowed_hosts: str = ""
+    """Hosts and networks that connectors may reach though not public, with commas: nas.lan, 10.1.0.0/16"""
     question_max_chars: int = Field(default=20_000, ge=100)
     """Longer questions are refused."""
     principal: str = ""

@@ -7,7 +7,7 @@ validated there and cannot change afterwards. Times are aware datetimes in UTC.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -75,6 +75,8 @@ class Part:
     """`customer`, `agent` or empty"""
     created_at: dt.datetime | None = None
     is_solution: bool = False
+    access: Access | None = None
+    """who of the document's readers may read this too; None: all of them"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,15 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """How a ticket belongs to another item of its source."""
+
+    relation: str
+    """`merged_into`, `duplicate`, `parent`, `child`, `blocks`, `blocked_by` or `related`"""
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ticket:
     """What a ticket is beside its text."""
 
@@ -111,6 +122,8 @@ class Ticket:
     solved_at: dt.datetime | None = None
     satisfaction: str = ""
     events: tuple[Event, ...] = ()
+    custom_fields: Mapping[str, str] = field(default_factory=dict[str, str])
+    links: tuple[Link, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +150,10 @@ class SourceDocument:
     updated_at: dt.datetime | None = None
     customer: Customer | None = None
     ticket: Ticket | None = None
+    parent: str = ""
+    """external id of the ticket whose attachment this is: it is deleted with it"""
+    fetch: Callable[[], bytes] | None = field(default=None, compare=False)
+    """gives the body, left empty here, when the revision turns out to be new; raises `ItemError`, `SourceError`"""
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -193,6 +210,7 @@ class Member:
 
     user: str
     email: str = ""
+    """only an address the source has verified, or that its admins alone can set: it decides who this is"""
     name: str = ""
     groups: frozenset[str] = frozenset()
 
@@ -210,6 +228,7 @@ class Section:
     role: str = ""
     created_at: dt.datetime | None = None
     is_solution: bool = False
+    access: Access | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +244,8 @@ class Chunk:
     role: str = ""
     created_at: dt.datetime | None = None
     is_solution: bool = False
+    access: Access | None = None
+    """narrower than the document's, where the source says so"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,21 +8,26 @@ goes on from the last one committed. Its rules:
   the same document twice is harmless, leaving one out is not.
 - An item that can't be read becomes `Failed`; only trouble with the whole source
   is raised (`SourceRefused`, `SourceBusy`).
-- Access that can't be determined is `Access.nobody()`.
+- Access that can't be determined is `Access.nobody()`. Where many items share a
+  right (a queue, a project, a role), the right is a group that `memberships()` puts
+  people into: taking it from somebody is then one change instead of thousands.
 - Deletions are inferred from `inventory()`, and only after it was read to its end.
+- Every wait for the source has a time limit, and no address outside `network` is reached.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from assistant.model import Batch, Member
+from assistant.model import AccessChanged, Batch, Member
+from connectors.network import PUBLIC, Network
 
 BATCH_SIZE = 32
-"""documents in a batch: large enough for the queue's throughput, small enough to lose little"""
+"""changes in a batch: enough for the queue's throughput, few enough to lose little"""
 
 
 class ConnectorSettings(BaseModel):
@@ -31,26 +36,41 @@ class ConnectorSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-@runtime_checkable
-class Connector(Protocol):
-    """Constructed as `SomeConnector(settings)` with an instance of its own `Settings`."""
+class Connector(ABC):
+    """Made anew for every slice of a run, from an instance of its own `Settings`."""
 
     Settings: ClassVar[type[ConnectorSettings]]
 
+    @abstractmethod
+    def __init__(self, settings: Any, network: Network = PUBLIC) -> None: ...
+
+    @abstractmethod
     def check(self) -> str:
         """Reach the source and say in one sentence what was found; raises `SourceError`."""
-        ...
 
+    @abstractmethod
     def sync(self, checkpoint: Mapping[str, Any] | None) -> Iterator[Batch]:
         """Batches of at most `BATCH_SIZE` changes since `checkpoint`; raises `SourceError`."""
-        ...
 
+    @abstractmethod
     def inventory(self) -> Iterator[str]:
         """External ids of everything that exists now; raises `SourceError` when unsure."""
-        ...
 
     def memberships(self) -> Iterator[Member]:
-        """The source's users and their groups; empty where the source has none."""
-        ...
+        """The source's users and their groups, read anew; none where the source has none."""
+        return iter(())
 
-    def close(self) -> None: ...
+    def accesses(self) -> Iterator[AccessChanged]:
+        """Who may read each item now, where a right changes without its item (an NT ACL); else none."""
+        return iter(())
+
+    def hint(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether this call of a webhook (names of headers in small letters) is signed by the source."""
+        return False
+
+    def watched(self) -> tuple[str, ...]:
+        """Local folders whose changes call for a sync at once."""
+        return ()
+
+    def close(self) -> None:  # noqa: B027 - most hold nothing open
+        """Give up what is held open; may be called twice."""

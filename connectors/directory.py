@@ -37,8 +37,9 @@ from assistant.model import (
 )
 from connectors import posix
 from connectors.access import AccessRules, Tokens, read_people
-from connectors.base import BATCH_SIZE, ConnectorSettings
+from connectors.base import BATCH_SIZE, Connector, ConnectorSettings
 from connectors.listing import FILE_SYSTEM_AWAY, File, Lister, Listing, open_inside
+from connectors.network import PUBLIC, Network
 from connectors.paths import AbsolutePath, Globs
 from connectors.snapshot import Snapshot
 
@@ -100,10 +101,10 @@ class _Step:
     reason: str = ""
 
 
-class DirectoryConnector:
+class DirectoryConnector(Connector):
     Settings: ClassVar[type[ConnectorSettings]] = DirectorySettings
 
-    def __init__(self, settings: DirectorySettings) -> None:
+    def __init__(self, settings: DirectorySettings, network: Network = PUBLIC) -> None:
         self._settings = settings
         self._root = os.path.normpath(settings.path)
         self._lister = Lister(
@@ -115,7 +116,6 @@ class DirectoryConnector:
             follow_symlinks=settings.follow_symlinks,
             salt=settings.url_prefix,
         )
-        self._known_empty = False
 
     def check(self) -> str:
         listing = self._lister.list(limit=CHECK_LIMIT)
@@ -132,7 +132,6 @@ class DirectoryConnector:
     def sync(self, checkpoint: Mapping[str, Any] | None) -> Iterator[Batch]:
         known = Snapshot(checkpoint)
         listing = self._lister.list()
-        self._known_empty = not known.files and not listing.files
         self._refuse_unmounted(known, listing)
         known.mounts = listing.mounts
         plan = _plan(known, listing)
@@ -160,7 +159,7 @@ class DirectoryConnector:
                 f"«{min(listing.unseen)}», so what is gone can't be told. Nothing was deleted. Give "
                 "Deskhand's user the right to list them, or exclude them."
             )
-        if not listing.files and not self._known_empty:
+        if not listing.files:
             raise SourceBusy(_looks_unmounted(f"The folder {self._root} has no files"))
         yield from sorted(listing.files)
 
@@ -172,8 +171,8 @@ class DirectoryConnector:
         elif settings.access not in ((), (EVERYONE,)) or settings.access_rules:
             yield from posix.local_members()
 
-    def close(self) -> None:
-        """Nothing is held open between calls."""
+    def watched(self) -> tuple[str, ...]:
+        return (self._root,)
 
     def _refuse_unmounted(self, known: Snapshot, listing: Listing) -> None:
         """Raise `SourceBusy` where a mounted file system seems to be gone rather than its files deleted."""

@@ -28,9 +28,10 @@ from pydantic import AfterValidator, Field, model_validator
 from assistant.errors import ItemError, SourceBusy, SourceRefused
 from assistant.model import Access, Batch, Change, Failed, Member, Upsert
 from connectors.access import Tokens, read_people
-from connectors.base import BATCH_SIZE, ConnectorSettings
+from connectors.base import BATCH_SIZE, Connector, ConnectorSettings
 from connectors.mapping import PRESETS, TicketMapping, compile_expression, merged, missing_fields
 from connectors.mapping import Path as ExpressionText
+from connectors.network import PUBLIC, Network
 from connectors.paths import AbsolutePath, file_id
 from connectors.records import START, Cut, Position, Record, Row, is_export, read_records
 from connectors.ticket_record import TicketReader
@@ -142,10 +143,10 @@ class _Progress:
         return replace(self, offset=record.end.offset, line=record.end.line, chain=digest.hexdigest())
 
 
-class TicketExportConnector:
+class TicketExportConnector(Connector):
     Settings: ClassVar[type[ConnectorSettings]] = TicketExportSettings
 
-    def __init__(self, settings: TicketExportSettings) -> None:
+    def __init__(self, settings: TicketExportSettings, network: Network = PUBLIC) -> None:
         self._settings = settings
         self._reader = TicketReader(
             settings.complete_mapping,

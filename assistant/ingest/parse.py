@@ -210,6 +210,7 @@ def _sections(found: list[tuple[tuple[str, ...], str]], part: Part) -> Iterator[
                 role=part.role,
                 created_at=part.created_at,
                 is_solution=part.is_solution,
+                access=part.access,
             )
 
 

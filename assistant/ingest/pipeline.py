@@ -133,14 +133,22 @@ class Pipeline:
 
     def _failed(self, connection: Conn, row: Row, error: ItemError) -> None:
         if error.permanent or row["attempts"] >= documents.MAX_ATTEMPTS:
-            self._give_up(connection, row, str(error))
+            self._give_up(connection, row, str(error), permanent=error.permanent)
         else:
             documents.later(connection, row["document_id"], seconds=RETRY_SECONDS * 2 ** row["attempts"])
             fail(connection, row["source_id"], row["external_id"], "parse", str(error), row["attempts"])
 
-    def _give_up(self, connection: Conn, row: Row, reason: str) -> None:
+    def _give_up(self, connection: Conn, row: Row, reason: str, *, permanent: bool = True) -> None:
         documents.park(connection, row["document_id"])
-        fail(connection, row["source_id"], row["external_id"], "parse", reason, row["attempts"])
+        fail(
+            connection,
+            row["source_id"],
+            row["external_id"],
+            "parse",
+            reason,
+            row["attempts"],
+            permanent=permanent,
+        )
 
 
 _KILLER = (

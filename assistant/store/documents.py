@@ -15,6 +15,7 @@ from pgvector import HalfVector, SparseVector
 from assistant.model import Audience, Chunk
 from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
+from assistant.store.sync import token
 
 SUSPECT_ATTEMPTS = 3
 """from so many attempts on a document is indexed alone: it may be what kills the worker"""
@@ -120,6 +121,9 @@ def _values(row: Row, chunk: Chunk) -> dict[str, Any]:
         "ordinal": chunk.ordinal,
         "audience": "internal" if internal else "public",
         "acl": row["acl"],
+        "narrow": None
+        if chunk.access is None
+        else sorted(token(row["realm"], name) for name in chunk.access.tokens),
         "created_at": created,
         "role": chunk.role,
         "is_solution": chunk.is_solution,
@@ -146,6 +150,7 @@ def _record(
         row["kind"],
         values["audience"],
         values["acl"],
+        values["narrow"],
         values["customer_id"],
         values["language"],
         values["created_at"],

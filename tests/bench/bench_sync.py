@@ -103,7 +103,7 @@ def again(desk: Installation) -> float:
     """Sync both sources once more; seconds."""
     with desk.assistant() as assistant, assistant.database.writer() as connection:
         for source in sources.everything(connection):
-            sources.request(connection, source)
+            sources.request_all(connection, source)
     return settle(desk, what="the second sync")[0]
 
 

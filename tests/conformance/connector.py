@@ -7,15 +7,17 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
+import psutil
 import pytest
 from pydantic import ValidationError
 
-from assistant.errors import SourceError
+from assistant.errors import SourceBusy, SourceError, SourceRefused
 from assistant.model import (
     Access,
     AccessChanged,
@@ -29,7 +31,9 @@ from assistant.model import (
     SourceDocument,
     Upsert,
 )
+from connectors import http as connectors_http
 from connectors.base import BATCH_SIZE, Connector
+from tests.servers.faults import Fault, HttpFaults, TcpFaults, every
 
 CONTENT_WORD = "quokka-7731"
 """stands in every text; a reason that repeats it repeats a document's content"""
@@ -38,9 +42,14 @@ CONTENT_WORD = "quokka-7731"
 class WritableSource(ABC):
     """A real source, empty at first, that a test can write to."""
 
+    port: int | None = None
+    """where its server listens on loopback; None: it is read without a network"""
+    proxy: ClassVar[Callable[[int], HttpFaults | TcpFaults]] = HttpFaults
+    """what to put before it: something that knows its protocol, or just bytes"""
+
     @abstractmethod
-    def connector(self) -> Connector:
-        """A new connector to it, as a new process would make one."""
+    def connector(self, port: int | None = None) -> Connector:
+        """A new connector to it, as a new process would make one; through `port`, a proxy's, if given."""
 
     @abstractmethod
     def put(self, name: str, text: str) -> str:
@@ -61,6 +70,17 @@ class WritableSource(ABC):
     def vanish(self) -> None:
         """Make the source unreachable as a whole."""
 
+    def restrict(self, name: str) -> str:
+        """Change who may read `name`, without touching its text; a token its access must have lost then.
+
+        Where a right is a group, its member must have lost it instead: see `lost`.
+        """
+        pytest.skip("its readers are set by its settings alone")
+
+    def lost(self, replica: Replica, document: str, token: str) -> bool:
+        """Whether `token` no longer opens the document, by the replica and the memberships as they are."""
+        return token not in replica.documents[document].access.tokens
+
     def rename(self, name: str, to: str) -> None:
         pytest.skip("this source has no renames")
 
@@ -80,11 +100,17 @@ class Replica:
             match change:
                 case Upsert(document):
                     old = self.documents.get(document.external_id)
-                    self.embedded += old is None or old.revision != document.revision
+                    new = old is None or old.revision != document.revision
+                    if document.fetch is not None:
+                        body = document.fetch() if new or old is None else old.body
+                        document = replace(document, body=body, fetch=None)
+                    self.embedded += new
                     self.documents[document.external_id] = document
                     self.failures.pop(document.external_id, None)
                 case Delete(name):
                     self.documents.pop(name, None)
+                    for child in [d.external_id for d in self.documents.values() if d.parent == name]:
+                        del self.documents[child]
                 case AccessChanged(name, access):
                     if name in self.documents:
                         self.documents[name] = replace(self.documents[name], access=access)
@@ -108,6 +134,22 @@ class Replica:
         run.close()  # pyright: ignore[reportAttributeAccessIssue]
         connector.close()
         return taken
+
+    def sync_until_done(self, make: Callable[[], Connector], *, tries: int = 30) -> int:
+        """Sync until it ends without an error, as the schedule does; how often it did not."""
+        for failures in range(tries):
+            try:
+                self.sync(make())
+            except SourceBusy:
+                continue
+            return failures
+        raise AssertionError(f"the sync did not end within {tries} tries")
+
+    def check_access(self, connector: Connector) -> None:
+        """What the permission sync does."""
+        for change in connector.accesses():
+            self.apply(Batch((change,), self.checkpoint or {}))
+        connector.close()
 
     def prune(self, connector: Connector) -> None:
         present = set(connector.inventory())
@@ -269,6 +311,129 @@ class ConnectorConformance:
             with pytest.raises(SourceError) as caught:
                 attempt()
             assert "othing was" in str(caught.value), "says that nothing was lost"
+
+    def test_a_batch_taken_twice_changes_nothing(self, filled: WritableSource) -> None:
+        replica = Replica()
+        for batch in filled.connector().sync(None):
+            replica.apply(batch)
+            before = replica.summary(), replica.embedded
+            replica.apply(batch)
+            assert (replica.summary(), replica.embedded) == before
+        self.same_as_fresh(replica, filled)
+
+    def test_whatever_batch_it_stops_after_the_end_is_the_same(self, filled: WritableSource) -> None:
+        expected = self.fresh(filled).summary()
+        for stop in (1, 2, 3):
+            replica = Replica()
+            replica.sync(filled.connector(), batches=stop)
+            replica.sync(filled.connector())
+            assert replica.summary() == expected, f"stopped after batch {stop}"
+
+    def test_an_edit_while_pages_are_read_is_not_lost(self, filled: WritableSource) -> None:
+        replica = Replica()
+        connector = filled.connector()
+        for number, batch in enumerate(connector.sync(None)):
+            replica.apply(batch)
+            filled.put(f"item-{number:03}", f"{CONTENT_WORD} edited while page {number} was read")
+            filled.put(f"item-{70 - number:03}", f"{CONTENT_WORD} edited from behind {number}")
+        connector.close()
+        replica.sync(filled.connector())
+        self.same_as_fresh(replica, filled)
+
+    def test_a_withdrawn_right_is_noticed(self, filled: WritableSource) -> None:
+        name = filled.put("item-010", f"{CONTENT_WORD} for now")
+        replica = self.fresh(filled)
+        token = filled.restrict("item-010")
+        replica.sync(filled.connector())
+        replica.check_access(filled.connector())
+        assert filled.lost(replica, name, token)
+
+    def test_any_text_comes_through_whole(self, source: WritableSource) -> None:
+        texts = {
+            "unicode": f"{CONTENT_WORD} Grüße 你好 🦘 \u202eright to left\u202c e\u0301",
+            "markup": f"{CONTENT_WORD} <script>alert(1)</script> & [1] **bold**",
+            "huge": f"{CONTENT_WORD} " + "long line " * 40_000,
+        }
+        ids = {source.put(f"item-{name}", text): text for name, text in texts.items()}
+        documents = self.fresh(source).documents
+        for name, text in ids.items():
+            body = documents[name].body
+            found = body.decode() if isinstance(body, bytes) else body[0].text  # pyright: ignore
+            assert len(found) >= 0.95 * len(text)
+            assert found.count("🦘") == text.count("🦘")
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            pytest.param(Fault("status", 429, {"Retry-After": "1"}), id="429"),
+            pytest.param(Fault("status", 500), id="500"),
+            pytest.param(Fault("status", 503), id="503"),
+            pytest.param(Fault("drop"), id="dropped"),
+            pytest.param(Fault("truncate"), id="truncated"),
+            pytest.param(Fault("stall", seconds=1.5), id="timeout"),
+        ],
+    )
+    def test_faults_of_the_network_lose_nothing(
+        self, filled: WritableSource, fault: Fault, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected = self.fresh(filled).summary()
+        with self.behind(filled, monkeypatch) as proxy:
+            if isinstance(proxy, TcpFaults) and fault.kind == "status":
+                pytest.skip("its protocol has no status codes")
+            for nth in (2, 3, 7):
+                proxy.plan = every(nth, fault)
+                replica = Replica()
+                replica.sync_until_done(lambda: filled.connector(proxy.port))
+                assert replica.summary() == expected
+                assert not replica.failures
+
+    def test_an_interrupted_inventory_is_an_error(
+        self, filled: WritableSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        expected = set(filled.connector().inventory())
+        with self.behind(filled, monkeypatch) as proxy:
+            for number in range(1, 12):
+                proxy.requests = 0
+                proxy.plan = lambda n, first=number: Fault("drop") if n >= first else None
+                with contextlib.suppress(SourceError):
+                    assert set(filled.connector(proxy.port).inventory()) == expected
+
+    def test_refused_credentials_stop_it(
+        self, filled: WritableSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with self.behind(filled, monkeypatch) as proxy:
+            if isinstance(proxy, TcpFaults):
+                pytest.skip("its protocol has no status codes; see its own tests")
+            proxy.plan = every(1, Fault("status", 401))
+            with pytest.raises(SourceRefused):
+                list(filled.connector(proxy.port).sync(None))
+
+    def test_no_socket_stays_open(self, filled: WritableSource) -> None:
+        if filled.port is None:
+            pytest.skip("it is read without a network")
+        process = psutil.Process()
+        before = len(process.net_connections("tcp"))
+        for _ in range(3):
+            connector = filled.connector()
+            next(iter(connector.sync(None)))
+            connector.close()
+        assert len(process.net_connections("tcp")) <= before
+
+    @contextlib.contextmanager
+    def behind(
+        self, source: WritableSource, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[HttpFaults | TcpFaults]:
+        """A proxy before the source's server, with a client that waits a hundredth as long."""
+        if source.port is None:
+            pytest.skip("it is read without a network")
+        real = time.sleep
+        monkeypatch.setattr(connectors_http.time, "sleep", lambda seconds: real(seconds / 100))
+        monkeypatch.setattr(connectors_http, "TIMEOUT", 1.0)
+        proxy = type(source).proxy(source.port)
+        try:
+            yield proxy
+        finally:
+            proxy.close()
 
     def test_memberships_are_members(self, source: WritableSource) -> None:
         assert all(isinstance(member, Member) and member.user for member in source.connector().memberships())

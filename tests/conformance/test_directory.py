@@ -29,7 +29,7 @@ class Folder(WritableSource):
         self.path = path
         self.settings = {"path": str(path), "access": "everyone", **settings}
 
-    def connector(self) -> DirectoryConnector:
+    def connector(self, port: int | None = None) -> DirectoryConnector:
         return DirectoryConnector(DirectorySettings.model_validate(self.settings))
 
     def put(self, name: str, text: str) -> str:

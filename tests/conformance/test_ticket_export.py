@@ -37,7 +37,7 @@ class Exports(WritableSource):
         self.records: dict[str, dict[str, Any]] = {}
         self.settings = {"path": str(folder), "access": "group:support", "preset": "deskhand", **settings}
 
-    def connector(self) -> TicketExportConnector:
+    def connector(self, port: int | None = None) -> TicketExportConnector:
         return TicketExportConnector(TicketExportSettings.model_validate(self.settings))
 
     def put(self, name: str, text: str) -> str:

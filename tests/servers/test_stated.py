@@ -58,7 +58,7 @@ class Share:
             for batch in connector.sync(None if afresh else source.checkpoint):
                 commit_batch(connection, source, run, batch)
             connector.close()
-            sources.finish(connection, run)
+            connection.execute("update sync_run set state = 'done' where id = %s", (run,))
         embedded = 0
         while report := self.assistant.pipeline.run_batch():
             embedded += report.embedded

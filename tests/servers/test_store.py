@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 import time
@@ -9,8 +10,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from pgvector import SparseVector
 
-from assistant.errors import ConfigError, SourceError
+from assistant.errors import ConfigError, ItemError
 from assistant.model import (
     Access,
     AccessChanged,
@@ -30,8 +32,19 @@ from assistant.model import (
     Ticket,
     Upsert,
 )
-from assistant.store import conversations, documents, failures, principals, search, sources, sync
+from assistant.store import (
+    breaker,
+    conversations,
+    documents,
+    failures,
+    principals,
+    schedule,
+    search,
+    sources,
+    sync,
+)
 from assistant.store.db import Conn, Database
+from assistant.store.schedule import Job, Times
 from assistant.store.search import Filters
 
 NOW = dt.datetime(2026, 5, 1, 12, 0, tzinfo=dt.UTC)
@@ -295,27 +308,165 @@ def test_a_failure_goes_when_nothing_of_its_name_is_there_any_more(desk: Desk) -
     now = dt.datetime.now(dt.UTC)
     with desk.database.writer() as connection:
         sync.fail(connection, desk.source.id, "1", "parse", "encrypted", 6)
-        sync.prune(connection, desk.source, desk.run, {"1", "2", "3"}, before=now - hour, confirmed=False)
-    assert failed(desk) == ["1", "3", "tickets.jsonl:line 2"], "it failed in this very run"
+        failures.forget(connection, desk.source.id, there={"1", "2", "3"}, before=now - hour)
+    assert failed(desk) == ["1", "3", "tickets.jsonl:line 2"], "it failed since the inventory began"
     with desk.database.writer() as connection:
-        sync.prune(connection, desk.source, desk.run, {"1", "2", "3"}, before=now + hour, confirmed=False)
+        failures.forget(connection, desk.source.id, there={"1", "2", "3"}, before=now + hour)
     assert failed(desk) == ["1", "3"]
 
 
-def test_a_suspiciously_short_listing_deletes_nothing(desk: Desk) -> None:
-    desk.batch(*[Upsert(document(f"d{i}")) for i in range(30)])
-    later = dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)
-    with desk.database.writer() as connection, pytest.raises(SourceError, match="Nothing was deleted"):
-        sync.prune(connection, desk.source, desk.run, set(), before=later, confirmed=False)
-    assert len(desk.rows("select from document")) == 30
-    present = {f"d{i}" for i in range(25)}
+def inventory(
+    desk: Desk, present: set[str], *, confirmed: bool = False, minutes: int = 60
+) -> tuple[int, str]:
+    """How many an inventory begun in so many minutes would delete, and what it says."""
+    run = {
+        "id": desk.run,
+        "started_at": dt.datetime.now(dt.UTC) + dt.timedelta(minutes=minutes),
+        "prune_all": confirmed,
+    }
     with desk.database.writer() as connection:
-        assert sync.prune(connection, desk.source, desk.run, present, before=later, confirmed=False) == 5
-        assert sync.prune(connection, desk.source, desk.run, set(), before=later, confirmed=True) == 25
+        gone, note = breaker.missing(connection, desk.source, run, present)
+        counts = sync.Counts()
+        sync.delete(connection, desk.source, gone, counts)
+        return counts.deleted, note
+
+
+def documents_named(count: int) -> list[str]:
+    return [f"d{i:03}" for i in range(count)]
+
+
+def test_what_an_inventory_misses_is_deleted_and_leaves_a_tombstone(desk: Desk) -> None:
+    desk.batch(*[Upsert(document(name)) for name in documents_named(30)])
+    assert inventory(desk, set(documents_named(30)), minutes=-60) == (0, "")
+    assert inventory(desk, set(documents_named(25))) == (5, "")
+    assert len(desk.rows("select from document")) == 25
+    stones = desk.rows("select * from tombstone order by external_id")
+    assert [stone["external_id"] for stone in stones] == ["d025", "d026", "d027", "d028", "d029"]
+    assert "text of" not in str(stones)
+
+
+def test_a_document_synced_while_the_inventory_was_read_stays(desk: Desk) -> None:
     desk.batch(Upsert(document("new")))
+    assert inventory(desk, set(), minutes=-60) == (0, "")
+
+
+def test_an_empty_inventory_deletes_nothing_however_often_it_comes(desk: Desk) -> None:
+    desk.batch(*[Upsert(document(name)) for name in documents_named(30)])
+    for _ in range(3):
+        deleted, note = inventory(desk, set())
+        assert deleted == 0
+        assert "Nothing of them was deleted" in note
+        desk.rows("update held_prune set held_at = now() - interval '1 day' returning 1")
+    assert inventory(desk, set(), confirmed=True) == (30, "")
+    assert desk.rows("select from held_prune") == []
+
+
+def test_too_many_missing_are_held_back_until_a_second_inventory_agrees(desk: Desk) -> None:
+    desk.batch(*[Upsert(document(name)) for name in documents_named(200)])
+    present = set(documents_named(120))  # 80 missing of 200, where 50 may always go
+    assert inventory(desk, present)[0] == 0
+    assert inventory(desk, present)[0] == 0, "too soon after the first"
+    desk.rows("update held_prune set held_at = now() - interval '1 hour' returning 1")
+    back = present | {"d150"}
+    assert inventory(desk, back) == (79, "")
+    assert len(desk.rows("select from document")) == 121
+    assert desk.rows("select from held_prune") == []
+
+
+def test_a_second_inventory_that_misses_others_confirms_nothing(desk: Desk) -> None:
+    names = documents_named(400)
+    desk.batch(*[Upsert(document(name)) for name in names])
+    assert inventory(desk, set(names[:200]))[0] == 0
+    desk.rows("update held_prune set held_at = now() - interval '1 hour' returning 1")
+    deleted, note = inventory(desk, set(names[200:]))
+    assert deleted == 0
+    assert note
     with desk.database.writer() as connection:
-        early = dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)
-        assert sync.prune(connection, desk.source, desk.run, set(), before=early, confirmed=False) == 0
+        (row,) = breaker.held(connection)
+    assert (row["source"], row["missing"], row["documents"]) == ("files", 200, 400)
+    assert row["examples"][0] == "d000"
+
+
+def test_deletions_a_sync_reports_pass_the_same_breaker(desk: Desk) -> None:
+    names = documents_named(200)
+    desk.batch(*[Upsert(document(name)) for name in names])
+    for start in range(0, 200, 20):
+        desk.batch(*[Delete(name) for name in names[start : start + 20]])
+    assert len(desk.rows("select from document")) == 150, "the larger of 50 and a fifth may go"
+    desk.rows("update sync_run set prune_all = true returning 1")
+    desk.batch(*[Delete(name) for name in names])
+    assert desk.rows("select from document") == []
+
+
+def test_attachments_go_with_their_ticket(desk: Desk) -> None:
+    ticket = document("t1", ticket=Ticket(status="open"))
+    attached = dataclasses.replace(document("attachment/1"), parent="t1")
+    desk.batch(Upsert(ticket), Upsert(attached), Upsert(document("t2")))
+    assert desk.batch(Delete("t1")).deleted == 2
+    assert [row["external_id"] for row in desk.rows("select external_id from document")] == ["t2"]
+
+
+def test_a_body_is_fetched_only_when_its_revision_is_new(desk: Desk) -> None:
+    fetched: list[str] = []
+
+    def lazy(name: str, revision: str, content: bytes | None = b"text") -> SourceDocument:
+        def fetch() -> bytes:
+            fetched.append(name)
+            if content is None:
+                raise ItemError("It is larger than 1 MB.")
+            return content
+
+        return dataclasses.replace(document(name, revision=revision, body=b""), fetch=fetch)
+
+    def sync_once(*documents: SourceDocument) -> None:
+        batch = Batch(tuple(Upsert(d) for d in documents), {"at": 1})
+        with desk.database.writer() as connection:
+            loaded = sync.load(connection, desk.source, batch)
+            sync.commit_batch(connection, desk.source, desk.run, loaded)
+
+    sync_once(lazy("a", "1"), lazy("b", "1", None))
+    sync_once(lazy("a", "1"))
+    sync_once(lazy("a", "2", b"news"))
+    assert fetched == ["a", "b", "a"]
+    assert bytes(desk.rows("select body from pending")[0]["body"]) == b"news"  # type: ignore[arg-type]
+    with desk.database.writer() as connection:
+        assert [f["external_id"] for f in failures.listing(connection)] == ["b"]
+
+
+def test_a_permission_sync_changes_what_differs_and_its_texts_with_it(desk: Desk) -> None:
+    desk.batch(Upsert(document("a")), Upsert(document("b")))
+    desk.index()
+    now = [
+        AccessChanged("a", Access.of(groups=("board",))),
+        AccessChanged("b", Access.of(groups=("support",))),
+        AccessChanged("unknown", Access.public()),
+    ]
+    with desk.database.writer() as connection:
+        assert sync.commit_accesses(connection, desk.source, now) == 1
+    assert [row["acl"] for row in desk.rows("select acl from chunk order by document_id")] == [
+        ["acme/group:board"],
+        ["acme/group:support"],
+    ]
+
+
+def test_a_note_that_few_may_read_needs_both_rights(desk: Desk) -> None:
+    desk.batch(Upsert(document("a")))
+    comment = Chunk(1, "a comment", tokens=2, access=Access.of(groups=("comments",)))
+    desk.index(texts={"a": [Chunk(0, "the ticket", tokens=2), comment]})
+    for tokens, expected in (
+        ({"acme/group:support"}, {"the ticket"}),
+        ({"acme/group:comments"}, set[str]()),
+        ({"acme/group:support", "acme/group:comments"}, {"the ticket", "a comment"}),
+    ):
+        person = Principal("ada", frozenset(tokens))
+        with desk.database.reader(person, Audience.INTERNAL) as connection:
+            assert {row["text"] for row in connection.execute("select text from chunk")} == expected
+            weights = SparseVector({6: 1.0}, documents.MAX_TERM)
+            found = connection.execute(
+                "select l.id from lexical(%s, null, %s::smallint, 10, null, null, null, null, null) l",
+                (weights, desk.space.id),
+            ).fetchall()
+            assert len(found) == len(expected), "the function that goes round the policies says the same"
 
 
 def test_people_get_the_tokens_of_all_their_identities(desk: Desk) -> None:
@@ -349,48 +500,125 @@ def soon(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
     return True
 
 
-def orphans(desk: Desk) -> list[int]:
+def waiting(desk: Desk) -> list[int]:
     with desk.database.writer() as connection:
-        return sources.due(connection)
+        return sources.waiting(connection, (Job.SYNC,))
 
 
 def test_a_run_is_carried_by_one_worker_and_found_again_when_that_dies(desk: Desk) -> None:
-    with desk.database.writer() as connection:
-        assert sources.due(connection) == [desk.run]
+    assert waiting(desk) == [desk.run]
     one, two = desk.database.connect(), desk.database.connect()
     try:
         assert sources.carry(one, desk.run) is not None
         assert sources.carry(two, desk.run) is None
-        with desk.database.writer() as connection:
-            assert sources.due(connection) == []
+        assert waiting(desk) == []
         one.close()
-        assert soon(lambda: orphans(desk) == [desk.run]), "the server drops the lock with the session"
-        carried = sources.carry(two, desk.run)
+        assert soon(lambda: waiting(desk) == [desk.run]), "the server drops the lock with the session"
+        carried = sources.take(two, (Job.SYNC,))
         assert carried is not None
         assert carried["slices"] == 2
-        sources.finish(two, desk.run)
+        sources.finish(two, carried)
     finally:
         one.close()
         two.close()
+    assert waiting(desk) == []
     with desk.database.writer() as connection:
-        assert sources.due(connection) == []
         assert sources.overview(connection)[0]["run_state"] == "done"
 
 
-def test_schedules_are_claimed_once(desk: Desk) -> None:
-    desk.rows(
-        "update source set sync_every = '1 hour', next_sync_at = now() - interval '1 minute' returning 1"
-    )
+def test_the_run_that_waited_longest_is_taken_first(desk: Desk) -> None:
+    huge, small = desk, Desk(desk.database, "small")
+    with desk.database.connect() as worker:
+        first = sources.take(worker, (Job.SYNC,))
+        assert first is not None
+        assert first["id"] == huge.run
+    for expected in (small.run, huge.run, small.run):
+        with desk.database.connect() as worker:
+            run = sources.take(worker, (Job.SYNC,))
+            assert run is not None
+            assert run["id"] == expected
+
+
+def test_a_run_waits_as_long_as_its_source_asked(desk: Desk) -> None:
     with desk.database.writer() as connection:
-        sources.finish(connection, desk.run)
+        sources.wait(connection, desk.run, seconds=60, note="rate limit")
+    assert waiting(desk) == []
+    with desk.database.connect() as worker:
+        assert sources.carry(worker, desk.run) is None
+        desk.rows("update sync_run set ready_at = now() returning 1")
+        assert sources.carry(worker, desk.run) is not None, "the lock of the vain try was given back"
+
+
+def test_what_is_due_is_requested_once_by_any_number_of_beats(desk: Desk) -> None:
+    with desk.database.writer() as connection:
+        sources.finish(connection, {"id": desk.run, "source_id": desk.source.id, "job": "sync"})
+        schedule.put(connection, desk.source.id, Job.SYNC, Times(every=3600), now=True)
     with desk.database.writer() as one:
-        assert len(sources.due(one)) == 1
+        sources.request_due(one)
         with desk.database.writer() as two:  # a second beat's tick at the same moment
-            assert sources.due(two) == []
+            sources.request_due(two)
+    assert len(desk.rows("select from sync_run where state = 'queued'")) == 1
     with desk.database.writer() as connection:
-        assert len(desk.rows("select from sync_run where state = 'queued'")) == 1
+        (row,) = schedule.everything(connection)
+        assert 3500 < (row["next_at"] - dt.datetime.now(dt.UTC)).total_seconds() < 3700
         sources.pause(connection, desk.source.id, "401")
         assert sources.overview(connection)[0]["paused"] == "401"
+        schedule.put(connection, desk.source.id, Job.SYNC, Times(every=3600), now=True)
+        assert schedule.claim_due(connection) == [], "nothing of a paused source is due"
+        sources.resume(connection, desk.source.id)
+        schedule.pause(connection, desk.source.id, Job.SYNC)
+        assert schedule.claim_due(connection) == []
+        schedule.pause(connection, desk.source.id, Job.SYNC, paused=False)
+        assert schedule.claim_due(connection) == [(desk.source.id, Job.SYNC)]
+
+
+def test_failures_in_a_row_are_tried_ever_later_and_a_success_ends_that(desk: Desk) -> None:
+    run = {"id": desk.run, "source_id": desk.source.id, "job": "sync"}
+
+    def seconds() -> float:
+        with desk.database.writer() as connection:
+            schedule.put(connection, desk.source.id, Job.PERMISSIONS, Times(every=10))
+            (row,) = [r for r in schedule.everything(connection) if r["job"] == "sync"]
+            return (row["next_at"] - dt.datetime.now(dt.UTC)).total_seconds()
+
+    with desk.database.writer() as connection:
+        schedule.put(connection, desk.source.id, Job.SYNC, Times(every=10))
+    waits: list[float] = []
+    for _ in range(4):
+        with desk.database.writer() as connection:
+            sources.finish(connection, run, error="down")
+        waits.append(seconds())
+    assert waits[3] > 4 * waits[0]
+    with desk.database.writer() as connection:
+        sources.finish(connection, run)
+        assert [r["failures"] for r in schedule.everything(connection) if r["job"] == "sync"] == [0]
+
+
+def test_an_admins_word_about_who_somebody_is_outlasts_the_source(desk: Desk) -> None:
+    def token_holder(email: str) -> bool:
+        with desk.database.writer() as connection:
+            try:
+                return "acme/user:ada" in principals.load(connection, email).tokens
+            except ConfigError:
+                return False
+
+    def source_says(email: str) -> None:
+        with desk.database.writer() as connection:
+            sync.commit_memberships(connection, desk.source, [Member("ada", email)])
+
+    source_says("ada@old.example")
+    source_says("ada@new.example")
+    assert token_holder("ada@new.example")
+    assert not token_holder("ada@old.example"), "an address that changed at the source is another person's"
+    with desk.database.writer() as connection:
+        principals.fix(connection, source="files", account="ada", email="countess@acme.example")
+    source_says("ada@new.example")
+    assert token_holder("countess@acme.example")
+    assert not token_holder("ada@new.example")
+    with desk.database.writer() as connection:
+        principals.unfix(connection, source="files", account="ada")
+    source_says("ada@new.example")
+    assert token_holder("ada@new.example")
 
 
 def found(connection: Conn, desk: Desk, text: str, filters: Filters | None = None) -> list[int]:
