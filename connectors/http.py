@@ -255,4 +255,5 @@ def _limited(response: httpx.Response) -> bool:
 def signed(secret: str, body: bytes, signature: str) -> bool:
     """Whether `signature` (`sha256=<hex>`, or the hex alone) is HMAC-SHA256 of `body`; constant time."""
     expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-    return bool(secret) and hmac.compare_digest(expected, signature.strip().removeprefix("sha256=").lower())
+    given = signature.strip().removeprefix("sha256=").lower()
+    return bool(secret) and hmac.compare_digest(expected.encode(), given.encode())

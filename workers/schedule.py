@@ -12,7 +12,6 @@ import structlog
 from assistant import servers
 from assistant.config import settings
 from assistant.errors import NotRunning
-from assistant.ingest.pipeline import BATCH
 from assistant.store import documents, sources
 from workers.app import app
 from workers.context import assistant
@@ -42,7 +41,7 @@ def tick() -> None:
     for count, task, queue in (
         (syncs, work, "sync"),
         (upkeeps, upkeep, "upkeep"),
-        (-(-documents_waiting // BATCH), index, "ingest"),
+        (-(-documents_waiting // documents.BATCH), index, "ingest"),
     ):
         if count:
             for _ in range(min(count, WAKE_UPS) - _queued(queue)):

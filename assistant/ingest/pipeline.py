@@ -27,7 +27,6 @@ from assistant.store import documents
 from assistant.store.db import Conn, Database, Row
 from assistant.store.sync import fail, unpack
 
-BATCH = 32
 RETRY_SECONDS = 30.0
 
 log = structlog.get_logger()
@@ -63,7 +62,7 @@ class Pipeline:
         self.embedder = embedder
         self.space = space
 
-    def run_batch(self, *, limit: int = BATCH) -> Report | None:
+    def run_batch(self, *, limit: int = documents.BATCH) -> Report | None:
         """Index up to `limit` queued documents; None when none was ready.
 
         A document that can't be used becomes a failure row. Raises `NotRunning`

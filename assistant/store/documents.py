@@ -17,6 +17,8 @@ from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
 from assistant.store.sync import token
 
+BATCH = 32
+"""documents indexed in one transaction"""
 SUSPECT_ATTEMPTS = 3
 """from so many attempts on a document is indexed alone: it may be what kills the worker"""
 MAX_ATTEMPTS = 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,14 +59,23 @@ AsOf = Annotated[
 @app.command()
 def up() -> None:
     """Run everything until Ctrl-C: database, broker, workers, scheduler. Restarts what dies."""
-    from assistant.runtime.up import running, standard_processes
+    from assistant.runtime.process import Process
+    from assistant.runtime.up import environment, running, standard_processes
+    from assistant.surfaces.api.serve import address
 
     config = settings()
     pull_needed()
     started = time.monotonic()
-    with running(config, migrate=_migrate, processes=standard_processes(config)) as supervisor:
+    web = Process(
+        name="web",
+        command=(sys.executable, "-m", "assistant.surfaces.api.serve"),
+        env=environment(config),
+        ready=lambda: bool(address(config.state)),
+    )
+    with running(config, migrate=_migrate, processes=[*standard_processes(config), web]) as supervisor:
         out.print(f"✓ Deskhand runs ({time.monotonic() - started:.1f} s). Ctrl-C stops it; nothing is lost.")
         out.print(f"  logs: {config.state / 'logs'} · sources: `deskhand source list` · try: `deskhand ask`")
+        out.print(f"  web: {address(config.state)} (hooks of sources: /hooks/NAME)")
         supervisor.wait()
 
 
