@@ -239,7 +239,7 @@ class DirectoryConnector(Connector):
         # The revision follows the content, so that a touched, copied or restored file is not embedded again.
         digest = hashlib.blake2b(f"{self._settings.url_prefix}\n".encode(), digest_size=16)
         digest.update(body)
-        born: float = getattr(status, "st_birthtime", status.st_mtime)
+        changed = dt.datetime.fromtimestamp(status.st_mtime, dt.UTC)
         return SourceDocument(
             external_id=file.id,
             kind=Kind.DOCUMENT,
@@ -249,8 +249,9 @@ class DirectoryConnector(Connector):
             access=Access(frozenset(file.seen.access)),
             url=self._url(file),
             media_type=_MEDIA_TYPES.guess_type(file.id, strict=False)[0] or "",
-            created_at=dt.datetime.fromtimestamp(min(born, status.st_mtime), dt.UTC),
-            updated_at=dt.datetime.fromtimestamp(status.st_mtime, dt.UTC),
+            # Not the file's birth: what was written into it since must not pass for as old.
+            created_at=changed,
+            updated_at=changed,
             metadata={"path": file.id, "bytes": len(body)},
         )
 

@@ -176,6 +176,8 @@ def _inventory(lock: Conn, run: Row, source: Source, connector: Connector) -> st
         for some in _batches(gone, ACCESSES):
             delete(connection, source, some, counts)
         count(connection, run["id"], counts)
+        if not note:
+            failures.forget(connection, source.id, there=present, before=run["started_at"])
     return note
 
 

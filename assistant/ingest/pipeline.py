@@ -21,6 +21,7 @@ from assistant.ingest import lexical
 from assistant.ingest.chunk import Chunker, embedding_text
 from assistant.ingest.embed import Embedder
 from assistant.ingest.parse import Parser
+from assistant.ingest.stated import Stated
 from assistant.model import Access, Audience, Chunk, Kind, SourceDocument
 from assistant.store import documents
 from assistant.store.db import Conn, Database, Row
@@ -93,8 +94,9 @@ class Pipeline:
         return report
 
     def _prepare(self, row: Row) -> _Prepared:
-        sections = self.parser.parse(_document(row))
-        chunks = self.chunker.chunk(sections, title=row["title"])
+        parsed = self.parser.parse(_document(row))
+        row = _with_stated(row, parsed.stated)
+        chunks = self.chunker.chunk(parsed.sections, title=row["title"])
         if not chunks:
             raise ItemError("There is no text in it. Nothing to do, unless it should have some.")
         texts = [embedding_text(row["title"], chunk) for chunk in chunks]
@@ -157,6 +159,12 @@ _KILLER = (
 def _words(title: str, text: str) -> dict[int, float]:
     """BM25 weights of a chunk. Its title, which stands in `text` already, counts twice."""
     return lexical.weights(lexical.tokenise(f"{title}\n{text}"))
+
+
+def _with_stated(row: Row, stated: Stated) -> Row:
+    """The row with the file's own title and date, where it has them, in place of its source's."""
+    own = {key: value for key, value in (("title", stated.title), ("created_at", stated.written)) if value}
+    return {**row, **own, "stated": sorted(own)}
 
 
 def _document(row: Row) -> SourceDocument:

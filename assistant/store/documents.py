@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,7 @@ class Indexed:
     """A document ready to be written: its row of the queue, its chunks and what to store of each."""
 
     row: Row
+    """as the queue gave it; `title` and `created_at` may be the file's own, which `stated` then names"""
     chunks: Sequence[Chunk]
     hashes: Sequence[bytes]
     weights: Sequence[Mapping[int, float]]
@@ -101,7 +103,10 @@ def write(connection: Conn, space: int, documents: Sequence[Indexed]) -> int:
                 {
                     "id": d.row["document_id"],
                     "revision": d.row["revision"],
+                    "title": d.row["title"],
                     "title_embedding": HalfVector(d.title_vector),
+                    "created_at": d.row["created_at"],
+                    "stated": json.dumps({"stated": own} if (own := d.row.get("stated")) else {}),
                 }
                 for d in documents
             ],

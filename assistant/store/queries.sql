@@ -152,15 +152,20 @@ from document d left join pending p on p.document_id = d.id
 where d.source_id = %(source)s and d.external_id = any (%(ids)s)
 
 -- name: document_upsert
+-- What is indexed under the same revision keeps the title and the date that ingest found in the file.
 insert into document (source_id, external_id, kind, audience, acl, title, url, media_type, language,
                       customer_id, created_at, updated_at, metadata, parent)
 values (%(source)s, %(external)s, %(kind)s, %(audience)s, %(acl)s, %(title)s, %(url)s, %(media_type)s,
         %(language)s, %(customer)s, %(created_at)s, %(updated_at)s, %(metadata)s, %(parent)s)
 on conflict (source_id, external_id) do update set
-  kind = excluded.kind, audience = excluded.audience, acl = excluded.acl, title = excluded.title,
+  kind = excluded.kind, audience = excluded.audience, acl = excluded.acl,
+  title = case when document.revision = %(revision)s then document.title else excluded.title end,
   url = excluded.url, media_type = excluded.media_type, language = excluded.language,
-  customer_id = excluded.customer_id, created_at = excluded.created_at, updated_at = excluded.updated_at,
-  metadata = excluded.metadata, parent = excluded.parent, synced_at = now()
+  customer_id = excluded.customer_id,
+  created_at = case when document.revision = %(revision)s then document.created_at else excluded.created_at end,
+  updated_at = excluded.updated_at,
+  metadata = case when document.revision = %(revision)s then document.metadata else excluded.metadata end,
+  parent = excluded.parent, synced_at = now()
 returning id
 
 -- name: document_set_access
@@ -187,7 +192,8 @@ update ticket t set acl = d.acl, audience = d.audience from document d where d.i
 delete from document where source_id = %(source)s and external_id = %(new)s and %(new)s <> %(old)s
 
 -- name: document_rename
-update document set external_id = %(new)s, title = %(title)s, url = %(url)s, synced_at = now()
+update document set external_id = %(new)s, url = %(url)s, synced_at = now(),
+  title = case when metadata->'stated' ? 'title' then title else %(title)s end
 where source_id = %(source)s and external_id = %(old)s
 
 -- name: document_delete
@@ -327,7 +333,9 @@ insert into chunk (document_id, source_id, space_id, ordinal, kind, audience, ac
 values (%b, %b, %b, %b, %s, %s, %s, %s, %b, %s, %b, %s, %b, %s, %b, %b, %s, %b, %b, %b, %b)
 
 -- name: document_indexed
-update document set revision = %(revision)s, title_embedding = %(title_embedding)s where id = %(id)s
+update document set revision = %(revision)s, title = %(title)s, title_embedding = %(title_embedding)s,
+  created_at = %(created_at)s, metadata = metadata || %(stated)s::jsonb
+where id = %(id)s
 
 -- name: failure_clear
 delete from failure f using document d
@@ -359,6 +367,16 @@ on conflict (source_id, external_id) do update set
 
 -- name: failure_forget
 delete from failure where source_id = %(source)s and external_id = any (%(ids)s)
+
+-- name: failure_outlived
+-- What was read again and is indexed already, so that no indexing will clear it.
+delete from failure f using document d
+where f.source_id = %(source)s and f.external_id = any (%(ids)s) and f.stage = 'read'
+  and d.source_id = f.source_id and d.external_id = f.external_id and d.revision is not null
+  and not exists (select from pending p where p.document_id = d.id)
+
+-- name: failure_before
+select external_id from failure where source_id = %(source)s and stage = 'read' and last_at < %(before)s
 
 -- name: failure_list
 select f.id, s.name as source, f.external_id, f.stage, f.reason, f.attempts, f.first_at, f.last_at

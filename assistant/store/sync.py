@@ -279,6 +279,7 @@ def _upserts(connection: Conn, source: Source, documents: dict[str, SourceDocume
             counts.changed += 1
         else:
             counts.added += 1
+    connection.execute(SQL["failure_outlived"], {"source": source.id, "ids": ids})
 
 
 def _document_values(
@@ -297,6 +298,7 @@ def _document_values(
         "customer": customer,
         "created_at": document.created_at,
         "updated_at": document.updated_at,
+        "revision": document.revision,
         "metadata": json.dumps(dict(document.metadata), default=_plain).replace("\\u0000", ""),
         "parent": _clean(document.parent),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 
 import pytest
 from pgvector import SparseVector
@@ -182,6 +183,35 @@ def test_failures_can_be_retried(desk: Desk) -> None:
     assert desk.index() == 1
     with desk.database.writer() as connection:
         assert failures.listing(connection) == []
+
+
+def failed(desk: Desk) -> list[str]:
+    with desk.database.writer() as connection:
+        return sorted(row["external_id"] for row in failures.listing(connection))
+
+
+def test_a_failure_goes_when_its_item_is_read_again_unchanged(desk: Desk) -> None:
+    desk.batch(Upsert(document("a")), Upsert(document("b")))
+    desk.index(limit=1)
+    desk.batch(*(Failed(name, "no right to read it") for name in "abc"))
+    desk.batch(*(Upsert(document(name)) for name in "abc"))
+    assert failed(desk) == ["b", "c"], "these are still to be indexed"
+    desk.index()
+    assert failed(desk) == []
+
+
+def test_a_failure_goes_when_nothing_of_its_name_is_there_any_more(desk: Desk) -> None:
+    """As a broken line of an export, which is known by its place until it is mended."""
+    desk.batch(Upsert(document("1")), Failed("tickets.jsonl:line 2", "no JSON"), Failed("3", "no date"))
+    hour = dt.timedelta(hours=1)
+    now = dt.datetime.now(dt.UTC)
+    with desk.database.writer() as connection:
+        sync.fail(connection, desk.source.id, "1", "parse", "encrypted", 6)
+        failures.forget(connection, desk.source.id, there={"1", "2", "3"}, before=now - hour)
+    assert failed(desk) == ["1", "3", "tickets.jsonl:line 2"], "it failed since the inventory began"
+    with desk.database.writer() as connection:
+        failures.forget(connection, desk.source.id, there={"1", "2", "3"}, before=now + hour)
+    assert failed(desk) == ["1", "3"]
 
 
 def test_attachments_go_with_their_ticket(desk: Desk) -> None:
