@@ -31,7 +31,7 @@ Row = dict[str, Any]
 _USER = "id,Name,RealName,EmailAddress,Organization"
 _TICKET = {
     "fields": "Subject,Status,Created,LastUpdated,Resolved,Queue,Owner,Requestor,Cc,AdminCc,Priority,"
-    "CustomFields,_hyperlinks",
+    "CustomFields",
     "fields[Queue]": "id,Name",
     **{f"fields[{role}]": _USER for role in ("Owner", "Requestor", "Cc", "AdminCc")},
 }
@@ -107,10 +107,29 @@ class RtApi:
         return self._search({**_TICKET, "query": condition}, per_page=per_page)
 
     def ticket_ids(self, condition: str) -> Iterator[int]:
+        yield from (int(row["id"]) for row in self._tickets(condition))
+
+    def links(self, tickets: Sequence[int]) -> dict[int, list[Row]]:
+        """What each of `tickets` is linked with; RT takes long to tell, so only those that have links are asked."""
+        condition = f"({_any('id', tickets)}) AND Linked IS NOT NULL"
+        rows = self._tickets(condition, {"fields": "_hyperlinks"})
+        return {int(row["id"]): cast("list[Row]", row.get("_hyperlinks") or []) for row in rows}
+
+    def merged_into(self, tickets: Sequence[int]) -> dict[int, int]:
+        """Ids of tickets that were merged into `tickets` → the id they have now."""
+        rows = self._tickets(_any("EffectiveId", tickets), {"fields": "EffectiveId"})
+        now = {int(row["id"]): int(row["EffectiveId"]) for row in rows}
+        return {old: new for old, new in now.items() if old != new}
+
+    def _tickets(self, condition: str, params: dict[str, str] | None = None) -> Iterator[Row]:
+        """All tickets that `condition` is true of, by what their id is larger than."""
         after = 0
-        while rows := self._search({"query": f"id > {after} AND ({condition})"}).rows:
-            after = int(rows[-1]["id"])
-            yield from (int(row["id"]) for row in rows)
+        while True:
+            page = self._search({**(params or {}), "query": f"id > {after} AND ({condition})"})
+            yield from page.rows
+            if not page.rows or page.total == len(page.rows):
+                return
+            after = int(page.rows[-1]["id"])
 
     def _search(self, params: dict[str, str], *, per_page: int = PAGE) -> Page:
         page = self._page("GET", "tickets", params, per_page=per_page)
@@ -125,18 +144,6 @@ class RtApi:
     def ticket(self, ticket: int) -> Row | None:
         """As RT resolves the id: perhaps another ticket's, or deleted. None: gone, or forbidden."""
         return self._object("GET", f"ticket/{ticket}", accept=(403, 404)) or None
-
-    def merged_into(self, tickets: Sequence[int]) -> dict[int, int]:
-        """Ids of tickets that were merged into `tickets` → the id they have now."""
-        found: dict[int, int] = {}
-        condition = " OR ".join(f"EffectiveId = {ticket}" for ticket in tickets)
-        after = 0
-        while True:
-            rows = self._search({"query": f"id > {after} AND ({condition})", "fields": "EffectiveId"}).rows
-            if not rows:
-                return {old: new for old, new in found.items() if old != new}
-            after = int(rows[-1]["id"])
-            found |= {int(row["id"]): int(row["EffectiveId"]) for row in rows}
 
     def transactions(self, tickets: Iterable[int]) -> Iterator[Row]:
         """Messages and changes of status, in their order."""
@@ -184,8 +191,8 @@ class RtApi:
         found: dict[int, str] = {}
         for ids in _by_size(sizes):
             query = [{"field": "id", "operator": "IN", "value": ids}]
-            for row in self.walk("attachments", {"fields": "Content"}, query):
-                found[int(row["id"])] = str(row.get("Content") or "")
+            page = self._page("POST", "attachments", {"fields": "Content"}, query)
+            found |= {int(row["id"]): str(row.get("Content") or "") for row in page.rows}
         return found
 
     def content(self, attachment: int, *, max_bytes: int) -> str:
@@ -250,7 +257,10 @@ class RtApi:
         return found
 
     def walk(self, path: str, params: dict[str, str], query: list[Row]) -> Iterator[Row]:
-        """All rows in the order of their ids, by what their id is larger than."""
+        """All rows in the order of their ids, by what their id is larger than.
+
+        `query` is about other fields than the id: RT takes two conditions on one field as alternatives.
+        """
         after = 0
         while True:
             page = self._next("POST", path, params, [*query, _above(after)])
@@ -339,6 +349,10 @@ class RtApi:
 def _batched(ids: Iterable[int]) -> Iterator[list[int]]:
     every = list(ids)
     return (every[start : start + CHUNK] for start in range(0, len(every), CHUNK))
+
+
+def _any(field: str, values: Iterable[int]) -> str:
+    return " OR ".join(f"{field} = {value}" for value in values)
 
 
 def _above(after: int) -> Row:

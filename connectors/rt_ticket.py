@@ -64,6 +64,7 @@ class History:
     """a message's parts, by its transaction"""
     parents: Mapping[int, int] = field(default_factory=dict[int, int])
     texts: Mapping[int, str] = field(default_factory=dict[int, str])
+    links: list[Row] = field(default_factory=list[Row])
     merged: list[int] = field(default_factory=list[int])
     """ids that came into this ticket"""
 
@@ -77,6 +78,8 @@ def histories(api: RtApi, tickets: Iterable[int]) -> dict[int, History]:
     for old, new in api.merged_into(list(found)).items():
         now[old] = new
         found[new].merged.append(old)
+    for ticket, links in api.links(list(found)).items():
+        found[ticket].links = links
     owner: dict[int, int] = {}
     for row in api.transactions(now):
         ticket = now[int(row["ObjectId"])]
@@ -305,7 +308,7 @@ def _events(history: History) -> tuple[Event, ...]:
 def _links(row: Row, history: History) -> tuple[Link, ...]:
     """`merged_into` names an id that was merged into this ticket: what still refers to it is found by that."""
     found = {Link("merged_into", str(old)) for old in history.merged}
-    for entry in cast("list[Row]", row.get("_hyperlinks") or []):
+    for entry in history.links:
         relation = _LINKS.get(str(entry.get("ref")))
         if relation and entry.get("type") == "ticket" and str(entry["id"]) != str(row["id"]):
             found.add(Link(relation, str(entry["id"])))

@@ -75,10 +75,7 @@ class Queue(WritableSource):
 
     def spoil(self) -> None:
         ticket = self.tracker.ticket(self.id, "spoilt", f"{CONTENT_WORD} unseen")
-        with self.tracker.database() as connection:
-            connection.execute(
-                "delete from Transactions where ObjectType = 'RT::Ticket' and ObjectId = ?", (ticket,)
-            )
+        self.tracker.forget_history(ticket)
 
     def withdraw(self, name: str) -> None:
         self.tracker.change(self.tickets[name], Queue=self.closed)

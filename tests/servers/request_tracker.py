@@ -203,6 +203,13 @@ class RequestTracker:
             ).fetchone()
             self._write(connection, part, text)
 
+    def forget_history(self, ticket: int) -> None:
+        """What RT answers an account it refuses the history of a ticket: an empty list."""
+        which = "select id from Transactions where ObjectType = 'RT::Ticket' and ObjectId = ?"
+        with self.database() as connection:
+            connection.execute(f"delete from Attachments where TransactionId in ({which})", (ticket,))
+            connection.execute(f"delete from Transactions where id in ({which})", (ticket,))
+
     def _write(self, connection: sqlite3.Connection, part: int, text: str) -> None:
         headers = f'Content-Type: text/plain; charset="utf-8"\nContent-Length: {len(text.encode())}\n'
         connection.execute(
