@@ -371,6 +371,8 @@ def _revision(value: object) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, dt.datetime):
         return value.isoformat()
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, frozenset):
         return sorted(cast("frozenset[str]", value))
     return {name: getattr(value, name) for name in value.__dataclass_fields__ if name != "fetch"}
