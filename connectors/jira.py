@@ -73,7 +73,8 @@ def _keys(value: object) -> object:
 
 
 class JiraSettings(ConnectorSettings):
-    url: str = Field(description="Address of the site, such as https://example.atlassian.net; for a token with scopes "
+    url: str = Field(
+        description="Address of the site, such as https://example.atlassian.net; for a token with scopes "
         "https://api.atlassian.com/ex/jira/ and the site's cloud id."
     )
     email: str = Field(min_length=3, description="E-mail address of the account that reads.")

@@ -189,11 +189,13 @@ class JiraServer:
         raise Refusal(404, f"No project could be found with id or key '{name}'.")
 
     def issue(self, call: Call, name: str) -> Issue:
-        for issue in self.site.issues.values():
-            if name in (str(issue.id), self.site.key(issue)) and self.site.may_see(call.account, issue):
-                if issue.id in self.site.broken:
-                    raise Refusal(400, "The issue could not be loaded.")
-                return issue
+        issue = self.site.issues.get(int(name)) if name.isdigit() else None
+        if issue is None:
+            issue = next((i for i in self.site.issues.values() if self.site.key(i) == name), None)
+        if issue is not None and self.site.may_see(call.account, issue):
+            if issue.id in self.site.broken:
+                raise Refusal(400, "The issue could not be loaded.")
+            return issue
         raise Refusal(404, "Issue does not exist or you do not have permission to see it.")
 
     def page(self, call: Call, rows: list[Any]) -> Json:
@@ -240,6 +242,8 @@ class JiraServer:
         return found
 
     def fields(self, issue: Issue, wanted: list[str], account: str) -> Json:
+        if wanted == ["updated"]:
+            return {"updated": iso(issue.updated)}
         everything = self._fields(issue, account)
         if "*all" in wanted:
             return everything
