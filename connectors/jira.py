@@ -5,11 +5,11 @@ tested against a server that enforces it and against their OpenAPI description.
 
 **Account.** Make an account of its own, give it an API token
 (https://id.atlassian.com/manage-profile/security/api-tokens), and give it: access to Jira,
-*Browse projects* in each project, a place in each security level that is to be read, and the
-global permission *Administer Jira*, without which Jira does not tell who is in which group, role
-and level. In service projects it needs an agent's licence to see internal comments. Give it new
-rights before you add a project; what it starts to see later is found when it changes, or when
-the source is read anew.
+*Browse projects* in each project, a place in each security level, role and group whose issues and
+comments are to be read, and the global permission *Administer Jira*, without which Jira does not
+tell who is in which group, role and level. In service projects it needs an agent's licence to see
+internal comments. Give it new rights before you add a project; what it starts to see later is
+found when it changes, or when the source is read anew.
 
 **What is read.** Every issue of the named projects: description, all comments, status with each
 of its changes, resolution, priority, labels, components (as product), fix versions (as version),

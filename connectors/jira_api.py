@@ -100,7 +100,9 @@ class JiraApi:
         return {str(row["id"]): row for row in cast("list[Json]", answer.get("issues") or [])}
 
     def exists(self, name: str) -> bool:
-        answer = self.http.get(f"rest/api/3/issue/{name}", params={"fields": "updated"}, accept=(400, *_GONE))
+        """Of an issue that was left out of `issues`: whether it is there all the same."""
+        path = f"rest/api/3/issue/{name}"
+        answer = self.http.get(path, params={"fields": "updated"}, accept=(400, 500, *_GONE))
         return answer.status_code not in _GONE
 
     def histories(self, ids: Sequence[str]) -> dict[str, list[Json]]:

@@ -194,7 +194,7 @@ class JiraServer:
             issue = next((i for i in self.site.issues.values() if self.site.key(i) == name), None)
         if issue is not None and self.site.may_see(call.account, issue):
             if issue.id in self.site.broken:
-                raise Refusal(400, "The issue could not be loaded.")
+                raise Refusal(500, "The issue could not be loaded.")
             return issue
         raise Refusal(404, "Issue does not exist or you do not have permission to see it.")
 
@@ -558,7 +558,7 @@ def bulk_changes(server: JiraServer, call: Call, match: re.Match[str]) -> Any:
     rows: list[tuple[str, str, Json]] = []
     for name in body["issueIdsOrKeys"]:
         issue = server.issue(call, name)
-        rows += [(change["created"], str(issue.id), change) for change in issue.changes]
+        rows += [(str(change["created"]), str(issue.id), change) for change in issue.changes]
     rows.sort(key=lambda row: row[:2])
     start, size = int(body.get("nextPageToken", 0)), min(int(body.get("maxResults", 1000)), server.page_cap)
     found: dict[str, list[Json]] = {}
