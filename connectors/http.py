@@ -17,6 +17,7 @@ import random
 import ssl
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import httpcore
@@ -189,12 +190,8 @@ class _Guarded(httpx.HTTPTransport):
     """httpx's transport on a network that asks `Network` before it connects."""
 
     def __init__(self, network: Network, *, verify: bool | str) -> None:
-        super().__init__(verify=verify, trust_env=False)
-        context = (
-            ssl.create_default_context(cafile=verify)
-            if isinstance(verify, str)
-            else httpx.create_ssl_context(verify=verify, trust_env=False)
-        )
+        context = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else _tls(verify)
+        super().__init__(verify=context, trust_env=False)
         self._pool.close()
         self._pool = httpcore.ConnectionPool(
             ssl_context=context,
@@ -203,6 +200,12 @@ class _Guarded(httpx.HTTPTransport):
             keepalive_expiry=30.0,
             network_backend=_Backend(network),
         )
+
+
+@cache
+def _tls(verify: bool) -> ssl.SSLContext:
+    """Made once: reading the public authorities takes longer than many a sync."""
+    return httpx.create_ssl_context(verify=verify, trust_env=False)
 
 
 class _Backend(httpcore.NetworkBackend):

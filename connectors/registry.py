@@ -11,6 +11,7 @@ from connectors.base import Connector
 CONNECTORS: dict[str, str] = {
     "directory": "connectors.directory:DirectoryConnector",
     "request-tracker": "connectors.request_tracker:RequestTrackerConnector",
+    "jira": "connectors.jira:JiraConnector",
     "ticket-export": "connectors.ticket_export:TicketExportConnector",
 }
 
