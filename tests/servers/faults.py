@@ -53,6 +53,7 @@ class HttpFaults:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each body waits 40 ms for its head to be acknowledged
 
             def handle_any(self) -> None:
                 with outer._lock:
