@@ -11,6 +11,7 @@ from connectors.base import Connector
 CONNECTORS: dict[str, str] = {
     "directory": "connectors.directory:DirectoryConnector",
     "ticket-export": "connectors.ticket_export:TicketExportConnector",
+    "zendesk": "connectors.zendesk:ZendeskConnector",
 }
 
 
