@@ -302,8 +302,10 @@ def retry_after(response: httpx.Response) -> float:
 
 
 def _limited(response: httpx.Response) -> bool:
-    """A 403 that means 429, as GitHub's secondary limits do."""
-    return response.status_code == 403 and retry_after(response) > 0
+    """A 403 that means 429, as GitHub's limits do; the secondary one need not say for how long."""
+    if response.status_code != 403:
+        return False
+    return retry_after(response) > 0 or b"rate limit" in response.content[:2000].lower()
 
 
 def signed(secret: str, body: bytes, signature: str) -> bool:

@@ -10,6 +10,7 @@ from connectors.base import Connector
 
 CONNECTORS: dict[str, str] = {
     "directory": "connectors.directory:DirectoryConnector",
+    "github-issues": "connectors.github_issues:GitHubIssuesConnector",
     "ticket-export": "connectors.ticket_export:TicketExportConnector",
     "zendesk": "connectors.zendesk:ZendeskConnector",
 }

@@ -10,8 +10,9 @@ from assistant.errors import SourceBusy
 from assistant.model import Access, Batch, Change, Delete, Failed, Kind, SourceDocument, Upsert
 from connectors.base import BATCH_SIZE
 from connectors.http import Http
+from connectors.revision import revision
 from connectors.zendesk_people import Row, listing
-from connectors.zendesk_ticket import moment, revision
+from connectors.zendesk_ticket import moment
 
 ARTICLES = "api/v2/help_center/incremental/articles.json"
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from assistant.model import Audience, Customer, Event, Kind, Link, Part, SourceDocument, Ticket
+from connectors.revision import revision
 from connectors.zendesk_people import Row, ticket_access
 
 MERGED_TAG = "closed_by_merge"
@@ -34,15 +33,6 @@ class Names:
     users: dict[int, Row]
     organizations: dict[int, Row]
     fields: dict[int, str]
-
-
-def revision(document: SourceDocument) -> str:
-    """A digest of everything that is stored of it, except the body fetched later, which has an id of its own."""
-    plain = asdict(replace(document, revision="", fetch=None))
-    text = json.dumps(
-        plain, sort_keys=True, default=lambda value: sorted(value) if _is_set(value) else str(value)
-    )
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def ticket_document(ticket: Row, talk: Talk, names: Names) -> SourceDocument:
@@ -242,7 +232,3 @@ def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(str(item) for item in value)
     return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
-
-
-def _is_set(value: object) -> bool:
-    return isinstance(value, frozenset | set)
