@@ -229,42 +229,48 @@ class GitHubIssuesConnector(Connector):
     ) -> Iterator[tuple[Row, dict[str, Any]]]:
         """A list by last update from `place[name]` on, each row with the position after it.
 
-        Each page starts at the time the one before ended with, so nothing is skipped when
-        rows move meanwhile. That time is given a second early, whether or not GitHub
+        Each first page starts at the time the one before ended with, so nothing is skipped
+        when rows move meanwhile. That time is given a second early, whether or not GitHub
         includes it; what was seen of these seconds is known by id and time. Pages are
-        counted only where one time fills more than a page, and then until a pass shows
-        nothing new. `etags` gets the tag of the answer without news.
+        counted only where one time fills more than a page, and over again until a pass
+        shows nothing new of it: only then is it left. `etags` gets the tag of the answer
+        without news.
         """
         since, seen = str(place.get(name, EPOCH)), set(place.get(f"{name}_seen", ()))
-        page, again = 1, False
+        page, news = 1, False
         while True:
-            start = since
-            query = {**params, "sort": "updated", "direction": "asc", "since": _earlier(start)}
-            tag = etags.get(name, "") if page == 1 else ""
-            response = self._http.get(
-                path,
-                params=query | {"per_page": str(PAGE), "page": str(page)},
-                headers={"If-None-Match": tag} if tag else {},
-                accept=(304,),
-            )
+            response = self._feed_page(path, page, since, etags.get(name, "") if page == 1 else "", params)
             if response.status_code == 304:
                 return
-            fresh = [row for row in response.json() if _version(row) not in seen]
+            rows: list[Row] = response.json()
+            last = rows[-1]["updated_at"] if rows else ""
+            fresh = [row for row in rows if _version(row) not in seen]
             for row in fresh:
-                since = max(since, row["updated_at"])
-                edge = _earlier(since)
-                seen = {v for v in seen | {_version(row)} if v.partition("@")[2] >= edge}
-                yield row, {name: since, f"{name}_seen": sorted(seen)}
-            if since > start:
-                page, again = 1, False
-            elif "next" in response.links:
-                page, again = page + 1, again or bool(fresh)
-            elif fresh or again:
-                page, again = 1, False
+                seen.add(_version(row))
+                if page == 1 and last > since and row is fresh[-1]:
+                    yield row, {name: last, f"{name}_seen": sorted(_from(last, seen))}
+                else:
+                    yield row, {name: since, f"{name}_seen": sorted(seen)}
+            news = news or any(row["updated_at"] <= since for row in fresh)
+            if last > since and (page == 1 or not news):
+                since, seen, page, news = last, _from(last, seen), 1, False
+            elif last <= since and "next" in response.links:
+                page += 1
+            elif news:
+                page, news = 1, False
             else:
                 if page == 1 and response.headers.get("etag"):
                     etags[name] = response.headers["etag"]
                 return
+
+    def _feed_page(
+        self, path: str, page: int, since: str, tag: str, params: Mapping[str, str]
+    ) -> httpx.Response:
+        query = {**params, "sort": "updated", "direction": "asc", "since": _earlier(since)}
+        query |= {"per_page": str(PAGE), "page": str(page)}
+        return self._http.get(
+            path, params=query, headers={"If-None-Match": tag} if tag else {}, accept=(304,)
+        )
 
     def _touched(
         self, repository: Repository, state: Row, etags: dict[str, str], read: Mapping[int, str]
@@ -333,6 +339,11 @@ class GitHubIssuesConnector(Connector):
 
 def _version(row: Row) -> str:
     return f"{row['id']}@{row['updated_at']}"
+
+
+def _from(time: str, seen: set[str]) -> set[str]:
+    edge = _earlier(time)
+    return {version for version in seen if version.partition("@")[2] >= edge}
 
 
 def _earlier(text: str) -> str:

@@ -201,25 +201,29 @@ class ZendeskConnector(Connector):
         """Page by page; a batch that ends within a page says which of its tickets are done.
 
         They are known by the version of them that the export showed: one that changed
-        since comes again further on, whatever else moved meanwhile.
+        since comes again further on, whatever else moved meanwhile. `part` is the one with
+        more attachments than a batch holds, and how many of its changes are handed over.
         """
         while True:
             page = self._export(state.get("cursor"), include=SIDELOADS, per_page=str(PAGE))
             names = self._names(page)
             done: list[str] = list(state.get("done", ()))
+            half, handed = state.get("part", ("", 0))
             pending: list[Change] = []
             for ticket in page["tickets"]:
                 version = f"{ticket['id']}@{ticket['generated_timestamp']}"
                 if version in done:
                     continue
-                for change in self._ticket_changes(ticket, names):
+                for number, change in enumerate(self._ticket_changes(ticket, names)):
+                    if version == half and number < handed:
+                        continue
                     if len(pending) == BATCH_SIZE:
-                        yield Batch(tuple(pending), {**state, "done": list(done)})
+                        yield Batch(tuple(pending), {**state, "done": list(done), "part": [version, number]})
                         pending = []
                     pending.append(change)
                 done.append(version)
             moved = page["after_cursor"] or state.get("cursor")
-            settled = {**{k: v for k, v in state.items() if k != "done"}, "cursor": moved}
+            settled = {**{k: v for k, v in state.items() if k not in ("done", "part")}, "cursor": moved}
             if pending or settled != state:
                 yield Batch(tuple(pending), dict(settled))
             state.clear()

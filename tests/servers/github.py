@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import zlib
 from typing import Any
 from urllib.parse import urlencode
 
@@ -325,7 +326,7 @@ class GitHubServer(ProtocolServer):
 
 
 def user(login: str) -> dict[str, Any]:
-    number = sum(login.encode())
+    number = zlib.crc32(login.encode())
     return {
         "login": login,
         "id": number,
