@@ -23,7 +23,9 @@ are known to Deskhand only by a `people` file that names the addresses of their 
 `{"users": [{"id": "octocat", "email": "octo@example.com"}]}`.
 
 **Limits.** GitHub allows 5,000 requests an hour; an issue with comments takes one, one that was
-closed another, so a first import of more than some thousand issues takes hours.
+closed another, so a first import of more than some thousand issues takes hours. Deleted
+comments are known by the event `comment_deleted`, which GitHub describes for GraphQL only:
+should a server not send it, such a comment stays until its issue changes next.
 """
 
 from __future__ import annotations

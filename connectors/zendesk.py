@@ -25,10 +25,10 @@ everybody, or, with `public_articles` off, for everybody who has signed in. A pe
 by a verified e-mail address only; agents with the right to edit users can verify one.
 
 **Limits.** People in copy don't read a ticket here. Restrictions of agents to brands are not
-read: give each such brand a source of its own reach, or leave it out. Of a user segment's
-criteria all must hold, and tags count only where they are the user's own. Translations of
-articles and their attachments are not read. Where a merge comment was rewritten, the link
-to the other ticket is missing.
+read: where there are some, name the brands that all agents may see in `brands`. Of a user
+segment's criteria all must hold, and tags count only where they are the user's own. Tags are
+stored with the ticket, for all its readers. Translations of articles and their attachments
+are not read. Where a merge comment was rewritten, the link to the other ticket is missing.
 """
 
 from __future__ import annotations
@@ -87,6 +87,9 @@ class ZendeskSettings(ConnectorSettings):
         default=SecretStr(""), description="OAuth access token, in place of e-mail address and API token."
     )
     tickets: bool = Field(default=True, description="Read tickets.")
+    brands: tuple[int, ...] = Field(
+        default=(), description="Numbers of the brands whose tickets to read; empty: all brands."
+    )
     attachments: bool = Field(default=True, description="Read the files attached to tickets.")
     internal_fields: bool = Field(
         default=False,
@@ -233,7 +236,7 @@ class ZendeskConnector(Connector):
 
     def _ticket_changes(self, ticket: Row, names: Names) -> list[Change]:
         name = f"ticket/{ticket['id']}"
-        if ticket["status"] == "deleted":
+        if not self._wanted(ticket):
             return [Delete(name)]
         try:
             talk = self._talk(ticket)
@@ -254,6 +257,10 @@ class ZendeskConnector(Connector):
                 )
             ]
         return changes
+
+    def _wanted(self, ticket: Row) -> bool:
+        brands = self._settings.brands
+        return ticket["status"] != "deleted" and (not brands or ticket.get("brand_id") in brands)
 
     def _talk(self, ticket: Row) -> Talk:
         number = ticket["id"]
@@ -314,7 +321,7 @@ class ZendeskConnector(Connector):
             page = self._export(cursor, per_page=str(LIST_PAGE))
             for ticket in page["tickets"]:
                 alive.pop(ticket["id"], None)
-                if ticket["status"] != "deleted":
+                if self._wanted(ticket):
                     alive[ticket["id"]] = ticket["generated_timestamp"]
             cursor = page["after_cursor"] or cursor
             if page["end_of_stream"]:

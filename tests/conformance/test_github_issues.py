@@ -69,10 +69,9 @@ class Tracker(WritableSource):
         self.server.gone = True
 
 
-@pytest.fixture(params=[True, False], ids=["since-included", "since-excluded"])
-def server(request: pytest.FixtureRequest) -> Iterator[GitHubServer]:
+@pytest.fixture
+def server() -> Iterator[GitHubServer]:
     server = GitHubServer()
-    server.includes_since = request.param
     server.repository(REPO)
     yield server
     server.close()
@@ -155,7 +154,11 @@ def test_an_empty_body_and_a_deleted_account(server: GitHubServer, tracker: Trac
     assert document.ticket.requester == "ghost"
 
 
-def test_edited_and_deleted_comments_are_noticed(server: GitHubServer, tracker: Tracker) -> None:
+@pytest.mark.parametrize("included", [False, True])
+def test_edited_and_deleted_comments_are_noticed(
+    server: GitHubServer, tracker: Tracker, included: bool
+) -> None:
+    server.includes_since = included
     number = server.issue(REPO, "Talk", "first")
     for n in range(3):
         server.comment(REPO, number, f"comment {n}")
@@ -184,10 +187,12 @@ def test_nothing_new_costs_nothing(server: GitHubServer, tracker: Tracker) -> No
     assert before - server.remaining == 2, "the repository and its newest events"
 
 
+@pytest.mark.parametrize("included", [False, True])
 @pytest.mark.parametrize("moving", [False, True])
 def test_more_issues_of_one_second_than_a_page_holds(
-    server: GitHubServer, tracker: Tracker, moving: bool
+    server: GitHubServer, tracker: Tracker, moving: bool, included: bool
 ) -> None:
+    server.includes_since = included
     for n in range(250):
         server.issue(REPO, f"Issue {n}", "text")
     at = server.tick()

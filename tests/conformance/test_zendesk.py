@@ -161,7 +161,8 @@ def texts(account: Account, documents: dict[str, SourceDocument], person: int) -
     return {text.replace('<div class="zd-comment">', "").removesuffix("</div>") for text in found}
 
 
-def test_everything_about_a_ticket(server: ZendeskServer, account: Account) -> None:
+def rich_ticket(server: ZendeskServer) -> tuple[int, int]:
+    """A ticket with something in every field, and the number of the problem it belongs to."""
     server.user(7, "Rita Requester", "end-user", "rita@customer.example")
     server.user(8, "Axel Agent", "agent", "axel@example.com")
     server.organization(
@@ -186,6 +187,11 @@ def test_everything_about_a_ticket(server: ZendeskServer, account: Account) -> N
         custom_fields=[{"id": 90, "value": "X-1"}, {"id": 91, "value": "9"}],
         satisfaction_rating={"score": "good"},
     )
+    return number, problem
+
+
+def test_everything_about_a_ticket(server: ZendeskServer, account: Account) -> None:
+    number, problem = rich_ticket(server)
     server.comment(number, "a secret", author=8, public=False)
     server.update(number, status="open")
     server.update(number, status="solved")
@@ -221,6 +227,12 @@ def test_everything_about_a_ticket(server: ZendeskServer, account: Account) -> N
     ]
     assert ticket.solved_at == dt.datetime.fromtimestamp(solved, dt.UTC), "closing is not solving"
     assert set(ticket.links) == {Link("parent", f"ticket/{problem}"), Link("child", "ticket/77")}
+
+
+def test_fields_that_customers_do_not_see_are_left_out_unless_asked_for(
+    server: ZendeskServer, account: Account
+) -> None:
+    number, _ = rich_ticket(server)
     account.settings["internal_fields"] = True
     document = synced(account).documents[f"ticket/{number}"]
     assert document.ticket
@@ -256,7 +268,8 @@ def test_the_last_minute_comes_later(server: ZendeskServer, account: Account) ->
     assert set(replica.documents) == {f"ticket/{number}"}
 
 
-def test_each_person_finds_what_zendesk_shows_them(server: ZendeskServer, account: Account) -> None:
+def many_people(server: ZendeskServer) -> dict[str, int]:
+    """One of each kind of customer and agent there is."""
     server.custom_roles = {
         31: {"id": 31, "name": "Light", "role_type": 1, "configuration": {"ticket_access": "all"}},
         32: {"id": 32, "name": "Groups", "configuration": {"ticket_access": "within-groups"}},
@@ -289,6 +302,11 @@ def test_each_person_finds_what_zendesk_shows_them(server: ZendeskServer, accoun
     for person, group in ((14, 5), (15, 6), (19, 5), (13, 5)):
         server.join(person, group=group)
     server.groups[5]["is_public"] = False
+    return people
+
+
+def test_each_person_finds_what_zendesk_shows_them(server: ZendeskServer, account: Account) -> None:
+    people = many_people(server)
     number = server.ticket("Shared", "question", requester=10, organization_id=40, group_id=5, assignee_id=16)
     server.comment(number, "note", public=False, files={"note.txt": b"file of the note"})
     own = server.ticket("Of an agent", "agent asks", requester=24, group_id=6)
@@ -392,6 +410,29 @@ def test_attachments_come_without_credentials(server: ZendeskServer, account: Ac
     server.touch(number)
     replica.sync(account.connector())
     assert set(replica.documents) == {f"ticket/{number}"}
+
+
+def test_a_redacted_attachment_goes(server: ZendeskServer, account: Account) -> None:
+    number = server.ticket("With a file", "see there", status="open")
+    server.comment(number, "here", files={"passport.txt": b"secret"})
+    replica = synced(account)
+    (file,) = server.comments[number][1]["attachments"]
+    assert f"attachment/{file['id']}" in replica.documents
+    server.comments[number][1]["attachments"] = [server.attachment("redacted.txt", b"redacted")]
+    event = {"id": 1, "type": "AttachmentRedactionEvent", "attachment_id": file["id"], "comment_id": 1}
+    server.audits[number].append(
+        {"id": server.number(), "created_at": server.tick(), "events": [event], "via": {}}
+    )
+    server.touch(number)
+    replica.sync(account.connector())
+    assert [d.body for d in replica.documents.values() if d.parent] == [b"redacted"]
+
+
+def test_only_the_named_brands(server: ZendeskServer, account: Account) -> None:
+    number = server.ticket("Ours", "text", brand_id=1)
+    server.ticket("Another brand's", "text", brand_id=2)
+    account.settings["brands"] = [1]
+    assert set(synced(account).documents) == set(account.connector().inventory()) == {f"ticket/{number}"}
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class GitHubServer(ProtocolServer):
         super().__init__()
         self.now = 1_700_000_000
         self.gone = False
-        self.includes_since = True
+        self.includes_since = False
         """the documentation says «after», the server has been seen to include the time"""
         self.remaining = 5000
         self.secondary = 0
