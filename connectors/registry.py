@@ -11,7 +11,9 @@ from connectors.base import Connector
 CONNECTORS: dict[str, str] = {
     "directory": "connectors.directory:DirectoryConnector",
     "request-tracker": "connectors.request_tracker:RequestTrackerConnector",
+    "zendesk": "connectors.zendesk:ZendeskConnector",
     "jira": "connectors.jira:JiraConnector",
+    "github-issues": "connectors.github_issues:GitHubIssuesConnector",
     "ticket-export": "connectors.ticket_export:TicketExportConnector",
 }
 
