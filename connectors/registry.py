@@ -10,6 +10,7 @@ from connectors.base import Connector
 
 CONNECTORS: dict[str, str] = {
     "directory": "connectors.directory:DirectoryConnector",
+    "smb": "connectors.smb:SmbConnector",
     "request-tracker": "connectors.request_tracker:RequestTrackerConnector",
     "zendesk": "connectors.zendesk:ZendeskConnector",
     "jira": "connectors.jira:JiraConnector",
