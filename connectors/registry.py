@@ -10,6 +10,7 @@ from connectors.base import Connector
 
 CONNECTORS: dict[str, str] = {
     "directory": "connectors.directory:DirectoryConnector",
+    "redmine": "connectors.redmine:RedmineConnector",
     "ticket-export": "connectors.ticket_export:TicketExportConnector",
 }
 
