@@ -58,6 +58,8 @@ class Http:
         self._next = 0.0
         self.requests = 0
         """sent so far, tries included"""
+        self.clock = 0.0
+        """the server's time as of its last answer, in epoch seconds; ours if it does not say"""
         self._client = httpx.Client(
             base_url=self.base_url,
             headers={"User-Agent": AGENT, **(headers or {})},
@@ -99,6 +101,7 @@ class Http:
                 problem = f"{type(error).__name__}: {error}".rstrip(": ")
             else:
                 if response.is_success or response.status_code in accepted:
+                    self.clock = _date(response)
                     return response
                 if response.status_code not in _AGAIN and not _limited(response):
                     raise self._refused(response)
@@ -299,6 +302,13 @@ def retry_after(response: httpx.Response) -> float:
     if response.headers.get("x-ratelimit-remaining") == "0" and reset.isdigit():
         return min(max(float(reset) - time.time(), 1.0), 3600.0)
     return 0.0
+
+
+def _date(response: httpx.Response) -> float:
+    try:
+        return email.utils.parsedate_to_datetime(response.headers.get("date", "")).timestamp()
+    except ValueError:
+        return time.time()
 
 
 def _limited(response: httpx.Response) -> bool:

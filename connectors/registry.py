@@ -12,6 +12,7 @@ CONNECTORS: dict[str, str] = {
     "directory": "connectors.directory:DirectoryConnector",
     "smb": "connectors.smb:SmbConnector",
     "request-tracker": "connectors.request_tracker:RequestTrackerConnector",
+    "redmine": "connectors.redmine:RedmineConnector",
     "zendesk": "connectors.zendesk:ZendeskConnector",
     "jira": "connectors.jira:JiraConnector",
     "github-issues": "connectors.github_issues:GitHubIssuesConnector",
