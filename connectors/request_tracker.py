@@ -79,6 +79,9 @@ INVENTORY_PAGE = 400
 
 class RequestTrackerSettings(ConnectorSettings):
     url: str = Field(description="Address of RT's start page, such as https://rt.example.com")
+    link_url: str = Field(
+        default="", description="Start page as people reach it, for links to tickets; empty: the same."
+    )
     token: SecretStr = Field(description="Authentication token of the account that reads.")
     queues: tuple[str, ...] = Field(
         default=(), description="Names of the queues to read; empty: all visible."
@@ -184,7 +187,7 @@ class RequestTrackerConnector(Connector):
         self._settings = settings
         self._api = RtApi(settings.url, settings.token, network)
         self._shape = Shape(
-            url=settings.url.rstrip("/"),
+            url=(settings.link_url or settings.url).rstrip("/"),
             customer_from=settings.customer_from,
             custom_fields=frozenset(name.casefold() for name in settings.custom_fields),
             max_bytes=settings.max_attachment_mb * 2**20,
@@ -298,7 +301,7 @@ class RequestTrackerConnector(Connector):
 
     def _digest(self, readers: Readers) -> str:
         shape = self._settings.model_dump(
-            include={"url", "customer_from", "custom_fields", "max_attachment_mb"}
+            include={"url", "link_url", "customer_from", "custom_fields", "max_attachment_mb"}
         )
         content = json.dumps([VERSION, readers.model_dump(), shape], sort_keys=True)
         return hashlib.blake2b(content.encode(), digest_size=6).hexdigest()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from pydantic import ValidationError
 
-from assistant.errors import SourceRefused
+from assistant.errors import SourceError, SourceRefused
 from assistant.model import EVERYONE, Access, Audience, Customer, Delete, Link, Part, SourceDocument, Upsert
 from connectors.base import BATCH_SIZE
 from connectors.network import Network
@@ -52,6 +52,7 @@ class Queue(WritableSource):
         self.group = tracker.group(self.group_name, self.agent)
         self.tickets: dict[str, int] = {}
         self.settings: dict[str, Any] = {
+            "link_url": tracker.url,
             "token": tracker.token,
             "queues": [self.name, self.closed],
             "rights": {
@@ -120,6 +121,18 @@ class TestRequestTracker(ConnectorConformance):
     def filled(self, queue: Queue) -> WritableSource:
         queue.fill(2 * BATCH_SIZE + 9)
         return queue
+
+    def test_an_emptied_source_deletes_nothing(self, filled: WritableSource) -> None:
+        """Of a deleted ticket RT says so; a list that is empty looks like a right that was taken away."""
+        assert isinstance(filled, Queue)
+        group = restricted(filled)
+        replica = self.fresh(filled)
+        with filled.tracker.database() as connection:
+            connection.execute("delete from ACL where PrincipalId = ? and RightName = 'ShowTicket'", (group,))
+        with pytest.raises(SourceError, match="othing was"):
+            list(filled.connector().inventory())
+        assert changes(replica.sync(filled.connector())) == []
+        assert len(replica.documents) == 2 * BATCH_SIZE + 9
 
 
 def synced(queue: Queue) -> Replica:
@@ -240,13 +253,13 @@ def test_attachments(queue: Queue) -> None:
         queue.id,
         "files",
         "see there",
-        Attachments=[attachment("log ü.bin", "application/octet-stream", binary)],
+        Attachments=[attachment("log.bin", "application/octet-stream", binary)],
     )
     tracker.say(ticket, "comment", "secret", ("note.txt", "text/plain", "Grüße".encode()))
     tracker.say(ticket, "correspond", "big", ("big.bin", "application/octet-stream", b"x" * (2**20 + 1)))
     replica = synced(queue)
     by_title = {d.title: d for d in replica.documents.values()}
-    public, internal = by_title["log ü.bin"], by_title["note.txt"]
+    public, internal = by_title["log.bin"], by_title["note.txt"]
     assert (public.body, internal.body) == (binary, "Grüße".encode())
     assert public.parent == internal.parent == str(ticket)
     assert public.access == replica.documents[str(ticket)].access
