@@ -148,9 +148,11 @@ class Replica:
         raise AssertionError(f"the sync did not end within {tries} tries")
 
     def check_access(self, connector: Connector) -> None:
-        """What the permission sync does."""
+        """What the permission sync does; the checkpoint is none of its business."""
+        checkpoint = self.checkpoint
         for change in connector.accesses():
-            self.apply(Batch((change,), self.checkpoint or {}))
+            self.apply(Batch((change,), {}))
+        self.checkpoint = checkpoint
         connector.close()
 
     def prune(self, connector: Connector) -> None:

@@ -162,6 +162,9 @@ class TcpFaults:
         if fault is not None and fault.kind == "stall":
             time.sleep(fault.seconds)
         for side in (client, server):
+            # Closed alone it would stay open for as long as the other direction is read.
+            with suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
             side.close()
 
     def close(self) -> None:
