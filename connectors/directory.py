@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import mimetypes
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -38,20 +37,14 @@ from assistant.model import (
 from connectors import posix
 from connectors.access import AccessRules, Tokens, read_people
 from connectors.base import BATCH_SIZE, Connector, ConnectorSettings
+from connectors.files import BATCH_BYTES, DEFAULT_EXCLUDE, media_type, title, too_large
 from connectors.listing import FILE_SYSTEM_AWAY, File, Lister, Listing, open_inside
 from connectors.network import PUBLIC, Network
 from connectors.paths import AbsolutePath, Globs
 from connectors.snapshot import Snapshot
 
-BATCH_BYTES = 16 * 2**20
-"""a batch is closed once its files hold more than this"""
 CHECK_LIMIT = 20_000
 """`check` stops counting files here"""
-DEFAULT_EXCLUDE = (
-    *(".*", "~$*", "*~", "#*#", "*.tmp", "*.swp", "*.part", "*.crdownload"),
-    *("Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information", "@eaDir"),
-    *("lost+found", "node_modules", "__pycache__", "__MACOSX"),
-)
 
 log = structlog.get_logger(__name__)
 
@@ -199,7 +192,7 @@ class DirectoryConnector(Connector):
         file = step.file
         changes: list[Change] = []
         if step.kind == "rename":
-            changes.append(Renamed(step.old_id, file.id, _title(file.id), self._url(file)))
+            changes.append(Renamed(step.old_id, file.id, title(file.id), self._url(file)))
         elif step.kind == "read":
             changes += self._read(file)
             if not changes or isinstance(changes[0], Upsert):
@@ -212,7 +205,7 @@ class DirectoryConnector(Connector):
     def _read(self, file: File) -> list[Change]:
         limit = self._settings.max_file_mb * 2**20
         if file.size > limit:
-            return [Failed(file.id, self._too_large(file.size))]
+            return [Failed(file.id, too_large(file.size, self._settings.max_file_mb))]
         try:
             handle = open_inside(self._root, file.path, follow_symlinks=self._settings.follow_symlinks)
             with os.fdopen(handle, "rb") as stream:
@@ -234,7 +227,7 @@ class DirectoryConnector(Connector):
                 )
             ]
         if len(body) > limit:
-            return [Failed(file.id, self._too_large(status.st_size))]
+            return [Failed(file.id, too_large(status.st_size, self._settings.max_file_mb))]
         return [Upsert(self._document(file, body, status))]
 
     def _document(self, file: File, body: bytes, status: os.stat_result) -> SourceDocument:
@@ -245,12 +238,12 @@ class DirectoryConnector(Connector):
         return SourceDocument(
             external_id=file.id,
             kind=Kind.DOCUMENT,
-            title=_title(file.id),
+            title=title(file.id),
             body=body,
             revision=digest.hexdigest(),
             access=Access(frozenset(file.seen.access)),
             url=self._url(file),
-            media_type=_MEDIA_TYPES.guess_type(file.id, strict=False)[0] or "",
+            media_type=media_type(file.id),
             created_at=dt.datetime.fromtimestamp(min(born, status.st_mtime), dt.UTC),
             updated_at=dt.datetime.fromtimestamp(status.st_mtime, dt.UTC),
             metadata={"path": file.id, "bytes": len(body)},
@@ -259,12 +252,6 @@ class DirectoryConnector(Connector):
     def _url(self, file: File) -> str:
         prefix = self._settings.url_prefix or f"file://{quote(os.fsencode(self._root))}"
         return f"{prefix.rstrip('/')}/{quote(os.fsencode(file.path))}"
-
-    def _too_large(self, size: int) -> str:
-        return (
-            f"It has {size / 2**20:,.0f} MB, more than max_file_mb allows ({self._settings.max_file_mb}). "
-            "It was not read; raise the setting or exclude it."
-        )
 
 
 def _plan(known: Snapshot, listing: Listing) -> list[_Step]:
@@ -310,35 +297,8 @@ def _record(step: _Step, changes: list[Change], known: Snapshot) -> None:
         known.set(step.id, before._replace(access=step.file.seen.access))
 
 
-def _title(name: str) -> str:
-    return PurePosixPath(name).stem
-
-
 def _looks_unmounted(what: str) -> str:
     return (
         f"{what}, which looks like a mount that is missing. Nothing was changed or deleted. Mount it "
         "again; if the files are gone for good, remove this source."
     )
-
-
-_MEDIA_TYPES = mimetypes.MimeTypes()
-"""Python's own table, not this machine's, with the types it lacks."""
-for _suffix, _type in {
-    ".md": "text/markdown",
-    ".markdown": "text/markdown",
-    ".rst": "text/x-rst",
-    ".eml": "message/rfc822",
-    ".msg": "application/vnd.ms-outlook",
-    ".yaml": "application/yaml",
-    ".yml": "application/yaml",
-    ".jsonl": "application/jsonl",
-    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    ".odt": "application/vnd.oasis.opendocument.text",
-    ".ods": "application/vnd.oasis.opendocument.spreadsheet",
-    ".odp": "application/vnd.oasis.opendocument.presentation",
-    ".rtf": "application/rtf",
-    ".epub": "application/epub+zip",
-}.items():
-    _MEDIA_TYPES.add_type(_type, _suffix)
