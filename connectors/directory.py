@@ -36,8 +36,8 @@ from assistant.model import (
 )
 from connectors import posix
 from connectors.access import AccessRules, Tokens, read_people
-from connectors.base import BATCH_SIZE, Connector, ConnectorSettings
-from connectors.files import BATCH_BYTES, DEFAULT_EXCLUDE, media_type, title, too_large
+from connectors.base import Connector, ConnectorSettings
+from connectors.files import DEFAULT_EXCLUDE, Pending, media_type, title, too_large
 from connectors.listing import FILE_SYSTEM_AWAY, File, Lister, Listing, open_inside
 from connectors.network import PUBLIC, Network
 from connectors.paths import AbsolutePath, Globs
@@ -131,20 +131,16 @@ class DirectoryConnector(Connector):
         known.mounts = listing.mounts
         plan = _plan(known, listing)
         log.info("directory listed", files=len(listing.files), known=len(known.files), changes=len(plan))
-        pending: list[Change] = []
-        size = 0
+        pending = Pending()
         for step in plan:
             changes = self._carry_out(step, known)
-            weight = sum(len(c.document.body) for c in changes if isinstance(c, Upsert))
             # The snapshot must not know of this step yet when the batch before it is closed.
-            if pending and (len(pending) + len(changes) > BATCH_SIZE or size + weight > BATCH_BYTES):
-                yield Batch(tuple(pending), known.checkpoint(), total=len(plan))
-                pending, size = [], 0
+            if not pending.has_room_for(changes):
+                yield Batch(pending.take(), known.checkpoint(), total=len(plan))
             _record(step, changes, known)
-            pending += changes
-            size += weight
+            pending.add(changes)
         if pending:
-            yield Batch(tuple(pending), known.checkpoint(), total=len(plan))
+            yield Batch(pending.take(), known.checkpoint(), total=len(plan))
 
     def inventory(self) -> Iterator[str]:
         listing = self._lister.list()
@@ -164,7 +160,7 @@ class DirectoryConnector(Connector):
         if settings.people is not None:
             yield from read_people(settings.people)
         elif settings.access not in ((), (EVERYONE,)) or settings.access_rules:
-            yield from posix.local_members()
+            yield from posix.Accounts.here().persons()
 
     def close(self) -> None:
         """Nothing is held open between calls."""

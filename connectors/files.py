@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+from assistant.model import Change, Upsert
+from connectors.base import BATCH_SIZE
 from connectors.paths import glob_pattern
 
 BATCH_BYTES = 16 * 2**20
@@ -62,3 +64,31 @@ for _suffix, _type in {
     ".epub": "application/epub+zip",
 }.items():
     _MEDIA_TYPES.add_type(_type, _suffix)
+
+
+class Pending:
+    """Changes that wait for their batch: at most `BATCH_SIZE` of them, and not many bytes."""
+
+    def __init__(self) -> None:
+        self._changes: list[Change] = []
+        self._size = 0
+
+    def has_room_for(self, changes: list[Change]) -> bool:
+        """Whether they fit into the batch; an empty one takes anything."""
+        fits = len(self._changes) + len(changes) <= BATCH_SIZE and self._size + _size(changes) <= BATCH_BYTES
+        return fits or not self._changes
+
+    def add(self, changes: list[Change]) -> None:
+        self._changes += changes
+        self._size += _size(changes)
+
+    def take(self) -> tuple[Change, ...]:
+        taken, self._changes, self._size = tuple(self._changes), [], 0
+        return taken
+
+    def __bool__(self) -> bool:
+        return bool(self._changes)
+
+
+def _size(changes: list[Change]) -> int:
+    return sum(len(change.document.body) for change in changes if isinstance(change, Upsert))

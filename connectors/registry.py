@@ -10,7 +10,10 @@ from connectors.base import Connector
 
 CONNECTORS: dict[str, str] = {
     "directory": "connectors.directory:DirectoryConnector",
+    "s3": "connectors.s3:S3Connector",
+    "sftp": "connectors.sftp:SftpConnector",
     "ticket-export": "connectors.ticket_export:TicketExportConnector",
+    "webdav": "connectors.webdav:WebdavConnector",
 }
 
 
