@@ -35,11 +35,12 @@ from assistant.model import (
 from connectors import posix
 from connectors.access import AccessRules, Tokens, read_people
 from connectors.base import Connector, ConnectorSettings
+from connectors.files import DEFAULT_EXCLUDE, media_type, title, too_large
 from connectors.listing import FILE_SYSTEM_AWAY, File, Lister, Listing, open_inside
 from connectors.network import PUBLIC, Network
 from connectors.paths import AbsolutePath, Globs
 from connectors.snapshot import Snapshot
-from connectors.tree import DEFAULT_EXCLUDE, Step, batches, media_type, plan, title
+from connectors.steps import Step, batches, plan
 
 CHECK_LIMIT = 20_000
 """`check` stops counting files here"""
@@ -135,7 +136,7 @@ class DirectoryConnector(Connector):
         if settings.people is not None:
             yield from read_people(settings.people)
         elif settings.access not in ((), (EVERYONE,)) or settings.access_rules:
-            yield from posix.local_members()
+            yield from posix.Accounts.here().persons()
 
     def watched(self) -> tuple[str, ...]:
         return (self._root,)
@@ -176,7 +177,7 @@ class DirectoryConnector(Connector):
     def _read(self, file: File) -> list[Change]:
         limit = self._settings.max_file_mb * 2**20
         if file.size > limit:
-            return [Failed(file.id, self._too_large(file.size))]
+            return [Failed(file.id, too_large(file.size, self._settings.max_file_mb))]
         try:
             handle = open_inside(self._root, file.path, follow_symlinks=self._settings.follow_symlinks)
             with os.fdopen(handle, "rb") as stream:
@@ -198,7 +199,7 @@ class DirectoryConnector(Connector):
                 )
             ]
         if len(body) > limit:
-            return [Failed(file.id, self._too_large(status.st_size))]
+            return [Failed(file.id, too_large(status.st_size, self._settings.max_file_mb))]
         return [Upsert(self._document(file, body, status))]
 
     def _document(self, file: File, body: bytes, status: os.stat_result) -> SourceDocument:
@@ -224,12 +225,6 @@ class DirectoryConnector(Connector):
     def _url(self, file: File) -> str:
         prefix = self._settings.url_prefix or f"file://{quote(os.fsencode(self._root))}"
         return f"{prefix.rstrip('/')}/{quote(os.fsencode(file.path))}"
-
-    def _too_large(self, size: int) -> str:
-        return (
-            f"It has {size / 2**20:,.0f} MB, more than max_file_mb allows ({self._settings.max_file_mb}). "
-            "It was not read; raise the setting or exclude it."
-        )
 
 
 def _looks_unmounted(what: str) -> str:

@@ -15,7 +15,8 @@ from assistant.errors import SourceBusy, SourceRefused
 from assistant.model import Access
 from connectors import posix
 from connectors.access import AccessRules
-from connectors.paths import any_glob, file_id
+from connectors.files import any_of
+from connectors.paths import file_id
 from connectors.snapshot import Seen
 
 FILE_SYSTEM_AWAY = {errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH}
@@ -59,7 +60,7 @@ class _Permissions:
     """Access from the files' own permissions; each combination of lists is evaluated once."""
 
     def __init__(self) -> None:
-        self._accounts = posix.Accounts.local()
+        self._accounts = posix.Accounts.here()
         self._known: dict[tuple[frozenset[posix.Acl], posix.Acl], Access] = {}
 
     def access(self, chain: frozenset[posix.Acl], acl: posix.Acl) -> Access:
@@ -84,8 +85,8 @@ class Lister:
         salt: str,
     ) -> None:
         self._root = root
-        self._include = any_glob(include)
-        self._exclude = any_glob(exclude)
+        self._include = any_of(include)
+        self._exclude = any_of(exclude)
         self._rules = rules
         self._access = access
         self._follow = follow_symlinks

@@ -37,28 +37,59 @@ class Accounts:
     users: dict[int, str] = field(default_factory=dict[int, str])
     groups: dict[int, str] = field(default_factory=dict[int, str])
     members: dict[int, frozenset[int]] = field(default_factory=dict[int, frozenset[int]])
+    logins: dict[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    """number and full name of persons alone: a uid from 1000, or one that is named in a group"""
+    local: bool = False
+    """of this machine, which may know more names than it lists"""
 
     @classmethod
-    def local(cls) -> Accounts:
+    def here(cls) -> Accounts:
         """What this machine knows (passwd, group and what NSS adds and enumerates)."""
-        people = pwd.getpwall()
-        numbers = {person.pw_name: person.pw_uid for person in people}
-        teams = grp.getgrall()
-        members: dict[int, set[int]] = {team.gr_gid: set() for team in teams}
-        for team in teams:
-            members[team.gr_gid] |= {numbers[name] for name in team.gr_mem if name in numbers}
-        for person in people:
-            members.setdefault(person.pw_gid, set()).add(person.pw_uid)
+        people = [(p.pw_name, p.pw_uid, p.pw_gid, p.pw_gecos) for p in pwd.getpwall()]
+        return cls._of(people, [(t.gr_name, t.gr_gid, t.gr_mem) for t in grp.getgrall()], local=True)
+
+    @classmethod
+    def parse(cls, passwd: str, group: str) -> Accounts:
+        """From the text of passwd(5) and group(5); lines of another shape are left out."""
+        people = [
+            (fields[0], int(fields[2]), int(fields[3]), fields[4])
+            for line in passwd.splitlines()
+            if len(fields := line.split(":")) == 7 and fields[2].isdecimal() and fields[3].isdecimal()
+        ]
+        teams = [
+            (fields[0], int(fields[2]), [name for name in fields[3].split(",") if name])
+            for line in group.splitlines()
+            if len(fields := line.split(":")) == 4 and fields[2].isdecimal()
+        ]
+        return cls._of(people, teams, local=False)
+
+    @classmethod
+    def _of(
+        cls, people: list[tuple[str, int, int, str]], teams: list[tuple[str, int, list[str]]], *, local: bool
+    ) -> Accounts:
+        numbers = {name: uid for name, uid, _, _ in people}
+        members: dict[int, set[int]] = {gid: set() for _, gid, _ in teams}
+        for _, gid, names in teams:
+            members[gid] |= {numbers[name] for name in names if name in numbers}
+        for _, uid, gid, _ in people:
+            members.setdefault(gid, set()).add(uid)
+        named = {name for _, _, names in teams for name in names}
         return cls(
-            users={person.pw_uid: person.pw_name for person in people},
-            groups={team.gr_gid: team.gr_name for team in teams},
+            users={uid: name for name, uid, _, _ in people},
+            groups={gid: name for name, gid, _ in teams},
             members={gid: frozenset(uids) for gid, uids in members.items()},
+            logins={
+                name: (uid, gecos.split(",")[0])
+                for name, uid, _, gecos in people
+                if uid != OVERFLOW_ID and (uid >= 1000 or name in named)
+            },
+            local=local,
         )
 
     def user(self, uid: int) -> str:
         if uid not in self.users:
             try:
-                self.users[uid] = pwd.getpwuid(uid).pw_name
+                self.users[uid] = pwd.getpwuid(uid).pw_name if self.local else str(uid)
             except KeyError:
                 self.users[uid] = str(uid)
         return self.users[uid]
@@ -66,10 +97,16 @@ class Accounts:
     def group(self, gid: int) -> str:
         if gid not in self.groups:
             try:
-                self.groups[gid] = grp.getgrgid(gid).gr_name
+                self.groups[gid] = grp.getgrgid(gid).gr_name if self.local else str(gid)
             except KeyError:
                 self.groups[gid] = str(gid)
         return self.groups[gid]
+
+    def persons(self) -> Iterator[Member]:
+        """The persons with their groups."""
+        for login, (uid, name) in self.logins.items():
+            groups = frozenset(self.group(gid) for gid, uids in self.members.items() if uid in uids)
+            yield Member(user=login, name=name, groups=groups)
 
     def of(self, gid: int) -> frozenset[int]:
         return self.members.get(gid, frozenset())
@@ -113,16 +150,19 @@ class Acl:
 
 def read_acl(path: str | int, status: os.stat_result, need: int) -> Acl:
     """The permission `need` (READ or TRAVERSE) on `path`, whose `status` was just taken."""
-    mode = status.st_mode
     raw = _xattr(path, _ACL_XATTR)
     if raw is not None:
         return parse_acl(raw, status.st_uid, status.st_gid, need)
-    bits = [bool(mode & (need << shift)) for shift in (6, 3, 0)]
     nfs4 = _xattr(path, _NFS4_XATTR)
-    if nfs4 is not None and not nfs4_is_trivial(nfs4):
-        # Behind NFSv4 the group bits are a mask at best; only the owner's are certain.
-        bits[1] = bits[2] = False
-    return Acl(status.st_uid, ((status.st_uid, bits[0]),), ((status.st_gid, bits[1]),), bits[2])
+    # Behind NFSv4 the group bits are a mask at best; only the owner's are certain.
+    mode = status.st_mode if nfs4 is None or nfs4_is_trivial(nfs4) else status.st_mode & 0o700
+    return mode_acl(mode, status.st_uid, status.st_gid, need)
+
+
+def mode_acl(mode: int, owner: int, group: int, need: int) -> Acl:
+    """The permission `need` as mode bits alone give it."""
+    user, team, other = (bool(mode & (need << shift)) for shift in (6, 3, 0))
+    return Acl(owner, ((owner, user),), ((group, team),), other)
 
 
 def parse_acl(raw: bytes, owner: int, group: int, need: int) -> Acl:
@@ -182,6 +222,20 @@ def effective(acls: Iterable[Acl], accounts: Accounts) -> Access:
     return Access(frozenset(tokens))
 
 
+class Permissions:
+    """`effective`, evaluated once for each combination of lists."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self.accounts = accounts
+        self._known: dict[tuple[frozenset[Acl], Acl], Access] = {}
+
+    def access(self, chain: frozenset[Acl], acl: Acl) -> Access:
+        key = (chain, acl)
+        if key not in self._known:
+            self._known[key] = effective([*chain, acl], self.accounts)
+        return self._known[key]
+
+
 def folders_above(path: str) -> list[Acl]:
     """Traversal of every folder above `path` on the same file system.
 
@@ -198,20 +252,6 @@ def folders_above(path: str) -> list[Acl]:
         acls.append(read_acl(parent, status, TRAVERSE))
         here = parent
     return acls
-
-
-def local_members() -> Iterator[Member]:
-    """People of this machine (uid from 1000, or named in a group) with their groups."""
-    accounts = Accounts.local()
-    named = {name for team in grp.getgrall() for name in team.gr_mem}
-    for person in pwd.getpwall():
-        if person.pw_uid == OVERFLOW_ID or (person.pw_uid < 1000 and person.pw_name not in named):
-            continue
-        groups = frozenset(
-            accounts.group(gid) for gid, uids in accounts.members.items() if person.pw_uid in uids
-        )
-        name = person.pw_gecos.split(",")[0]
-        yield Member(user=person.pw_name, name=name, groups=groups)
 
 
 def _xattr(path: str | int, name: str) -> bytes | None:

@@ -11,6 +11,9 @@ from connectors.base import Connector
 CONNECTORS: dict[str, str] = {
     "directory": "connectors.directory:DirectoryConnector",
     "smb": "connectors.smb:SmbConnector",
+    "webdav": "connectors.webdav:WebdavConnector",
+    "sftp": "connectors.sftp:SftpConnector",
+    "s3": "connectors.s3:S3Connector",
     "request-tracker": "connectors.request_tracker:RequestTrackerConnector",
     "redmine": "connectors.redmine:RedmineConnector",
     "zendesk": "connectors.zendesk:ZendeskConnector",

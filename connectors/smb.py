@@ -59,13 +59,14 @@ from assistant.model import (
 )
 from connectors.access import AccessRules, Tokens
 from connectors.base import Connector, ConnectorSettings
+from connectors.files import DEFAULT_EXCLUDE, media_type, title, too_large
 from connectors.network import PUBLIC, Network
 from connectors.paths import AbsolutePath, Globs
 from connectors.smblisting import Lister, SmbFile
 from connectors.smbrights import Rights
 from connectors.smbwire import GONE, Refused, Server
 from connectors.snapshot import Snapshot
-from connectors.tree import DEFAULT_EXCLUDE, Step, batches, media_type, plan, title
+from connectors.steps import Step, batches, plan
 
 CHECK_LIMIT = 20_000
 """`check` stops counting files here"""
@@ -267,7 +268,7 @@ class SmbConnector(Connector):
         """The document, or why not; its permissions are those that held before and after it was read."""
         limit = self._settings.max_file_mb * 2**20
         if file.size > limit:
-            return [Failed(file.id, self._too_large(file.size))]
+            return [Failed(file.id, too_large(file.size, self._settings.max_file_mb))]
         try:
             body, before, after = self._connected().read(self._settings.share, file.path, limit=limit)
         except Refused as refused:
@@ -275,7 +276,7 @@ class SmbConnector(Connector):
                 return []
             return [Failed(file.id, f"It can't be read: {refused}. It is tried again at the next sync.")]
         if len(body) > limit:
-            return [Failed(file.id, self._too_large(len(body)))]
+            return [Failed(file.id, too_large(len(body), self._settings.max_file_mb))]
         if before != after:
             reason = "Its permissions changed while it was read. It is tried again at the next sync."
             return [Failed(file.id, reason)]
@@ -312,14 +313,6 @@ class SmbConnector(Connector):
             self._settings.url_prefix or f"file://{self._address()[0]}/{quote(self._settings.share)}{folder}"
         )
         return f"{prefix.rstrip('/')}/{quote(file.id)}"
-
-    def _too_large(self, size: int) -> str:
-        return (
-            f"It has {size / 2**20:,.0f} MB, more than max_file_mb allows ({self._settings.max_file_mb}). "
-            "It was not read; raise the setting or exclude it."
-        )
-
-    # The server
 
     def _connected(self) -> Server:
         if self._server is None:

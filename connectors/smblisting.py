@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from assistant.errors import SourceBusy, SourceRefused
+from connectors.files import any_of
 from connectors.listing import File, Listing
-from connectors.paths import any_glob
 from connectors.smbwire import DIRECTORY, GONE, SURROGATE, Entry, Refused, Server
 from connectors.snapshot import Seen
 
@@ -41,8 +41,8 @@ class Lister:
     ) -> None:
         self._share = share
         self._folder = folder
-        self._include = any_glob(include)
-        self._exclude = any_glob(exclude)
+        self._include = any_of(include)
+        self._exclude = any_of(exclude)
         self._salt = salt.encode()
         self._access_salt = access_salt.encode()
 

@@ -14,12 +14,11 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from assistant.errors import SourceRefused
 
 VERSION = 1
-_FINGERPRINT = struct.Struct("8s4s")
 
 
 class Seen(NamedTuple):
@@ -32,6 +31,9 @@ class Seen(NamedTuple):
 
 class Snapshot:
     """The known files by id; `set` and `drop` record a change, `checkpoint` writes it all down."""
+
+    fingerprint: ClassVar[struct.Struct] = struct.Struct("8s4s")
+    """bytes of `Seen.content` and `Seen.status`"""
 
     def __init__(self, checkpoint: Mapping[str, Any] | None) -> None:
         self.files: dict[str, Seen] = {}
@@ -47,7 +49,7 @@ class Snapshot:
             )
         self.mounts = list(checkpoint["mounts"])
         self._packed = checkpoint["files"]
-        self.files = _unpack(self._packed)
+        self.files = _unpack(self._packed, self.fingerprint)
         for file, *seen in checkpoint["since"]:
             if seen:
                 self.set(file, Seen(seen[0], seen[1], tuple(seen[2])))
@@ -64,34 +66,34 @@ class Snapshot:
     def checkpoint(self) -> dict[str, Any]:
         """The state now, as JSON values; packs anew only once the changes have piled up."""
         if len(self._since) > max(512, len(self.files) // 20):
-            self._packed = _pack(self.files)
+            self._packed = _pack(self.files, self.fingerprint)
             self._since = {}
         since = [[file, *(seen or ())] for file, seen in self._since.items()]
         return {"version": VERSION, "files": self._packed, "since": since, "mounts": self.mounts}
 
 
-def _pack(files: Mapping[str, Seen]) -> str:
+def _pack(files: Mapping[str, Seen], fingerprint: struct.Struct) -> str:
     """Columns compress better than rows: sorted paths, access by number, then the fingerprints."""
     names = sorted(files)
     accesses = sorted({files[name].access for name in names})
     number = {access: index for index, access in enumerate(accesses)}
     head = json.dumps([names, accesses, [number[files[name].access] for name in names]]).encode()
     prints = b"".join(
-        _FINGERPRINT.pack(bytes.fromhex(files[name].content), bytes.fromhex(files[name].status))
+        fingerprint.pack(bytes.fromhex(files[name].content), bytes.fromhex(files[name].status))
         for name in names
     )
     raw = struct.pack("<Q", len(head)) + head + prints
     return base64.b64encode(zlib.compress(raw)).decode()
 
 
-def _unpack(packed: str) -> dict[str, Seen]:
+def _unpack(packed: str, fingerprint: struct.Struct) -> dict[str, Seen]:
     if not packed:
         return {}
     try:
         raw = zlib.decompress(base64.b64decode(packed, validate=True))
         (length,) = struct.unpack_from("<Q", raw)
         names, accesses, numbers = json.loads(raw[8 : 8 + length])
-        prints = _FINGERPRINT.iter_unpack(raw[8 + length :])
+        prints = fingerprint.iter_unpack(raw[8 + length :])
         granted = [tuple(access) for access in accesses]
         return {
             name: Seen(content.hex(), status.hex(), granted[number])

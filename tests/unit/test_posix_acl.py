@@ -23,7 +23,6 @@ from connectors.posix import (
     Acl,
     effective,
     folders_above,
-    local_members,
     nfs4_is_trivial,
     parse_acl,
     read_acl,
@@ -156,7 +155,7 @@ def test_the_way_down_counts(place: Path) -> None:
 
 
 def test_members_of_this_machine() -> None:
-    for member in local_members():
+    for member in Accounts.here().persons():
         assert member.user
         assert member.user != "nobody"
         assert member.email == ""
