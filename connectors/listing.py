@@ -56,20 +56,6 @@ class _Folder:
     """reached through a symbolic link: links to folders are not followed any further"""
 
 
-class _Permissions:
-    """Access from the files' own permissions; each combination of lists is evaluated once."""
-
-    def __init__(self) -> None:
-        self._accounts = posix.Accounts.here()
-        self._known: dict[tuple[frozenset[posix.Acl], posix.Acl], Access] = {}
-
-    def access(self, chain: frozenset[posix.Acl], acl: posix.Acl) -> Access:
-        key = (chain, acl)
-        if key not in self._known:
-            self._known[key] = posix.effective([*chain, acl], self._accounts)
-        return self._known[key]
-
-
 class Lister:
     """Lists `root`; with `access` None the files' own permissions decide, unless a rule does."""
 
@@ -91,11 +77,11 @@ class Lister:
         self._access = access
         self._follow = follow_symlinks
         self._salt = salt.encode()
-        self._permissions = _Permissions()
+        self._permissions = posix.Permissions(posix.Accounts())
 
     def list(self, *, limit: int | None = None) -> Listing:
         """All files, or somewhat more than `limit`; raises `SourceRefused` or `SourceBusy` about `root`."""
-        self._permissions = _Permissions()
+        self._permissions = posix.Permissions(posix.Accounts.here())
         found = Listing()
         folders = [self._top(found)]
         while folders and (limit is None or len(found.files) < limit):
