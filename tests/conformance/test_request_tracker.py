@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import random
 import socket
 import time
@@ -563,6 +564,9 @@ def test_people(queue: Queue) -> None:
     assert not {"1", "6"} & set(members), "RT's own users are nobody"
 
 
+SEEDS = range(int(os.environ.get("DESKHAND_SEEDS", "1")))
+
+
 class Asking:
     """Persons asking RT itself, and what the tokens would give them."""
 
@@ -601,15 +605,17 @@ class Asking:
         return readable, comments
 
 
-def test_nobody_reads_what_rt_refuses_them(queue: Queue) -> None:
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nobody_reads_what_rt_refuses_them(queue: Queue, seed: int) -> None:
     """Each person asks RT for each ticket, comment and attachment; the tokens give no more, and no less."""
     tracker, number = queue.tracker, queue.number
     private, roles = (tracker.queue(f"{name} {number}") for name in ("HR", "Roles"))
-    names = ["boss", "customer-a", "customer-b", "owner", "cc", "stranger", "watcher", "deputy"]
+    names = ["boss", "customer-a", "customer-b", "owner", "cc", "stranger", "watcher", "deputy", "grouped"]
     people = {n: tracker.person(f"{n}{number}", privileged=not n.startswith("customer")) for n in names}
     boss = tracker.group(f"HR {number}", people["boss"])
     deputies = tracker.group(f"Deputies {number}", people["deputy"])
     tracker.join(boss, deputies)
+    tracker.join(tracker.group(f"Watchers {number}"), tracker.group(f"Nested {number}", people["grouped"]))
     tracker.grant(queue.group, "SeeQueue", "ShowTicket", "ShowTicketComments", queue=queue.id)
     tracker.grant(boss, "SeeQueue", "ShowTicket", queue=private)
     tracker.grant(deputies, "ShowTicketComments", queue=private)
@@ -632,7 +638,7 @@ def test_nobody_reads_what_rt_refuses_them(queue: Queue) -> None:
             "comments": ["role:owner", "role:admincc"],
         },
     }
-    chance = random.Random(7)
+    chance = random.Random(seed)
     tickets: list[int] = []
     for count in range(24):
         of = chance.choice([queue.id, queue.closed_id, private, roles])
@@ -641,6 +647,8 @@ def test_nobody_reads_what_rt_refuses_them(queue: Queue) -> None:
         }
         if chance.random() < 0.4:
             watchers["Cc"] = [f"cc{number}"]
+        if chance.random() < 0.2:
+            watchers["Cc"] = [f"group:Watchers {number}"]
         if chance.random() < 0.3:
             watchers["AdminCc"] = [f"stranger{number}"]
         ticket = tracker.ticket(of, f"t{count}", f"text {count}", **watchers)
@@ -774,7 +782,7 @@ def test_replayed_changes_equal_what_rt_has(tracker: RequestTracker) -> None:
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=8,
+            max_examples=8 * len(SEEDS),
             stateful_step_count=14,
             deadline=None,
             suppress_health_check=list(HealthCheck),
