@@ -17,6 +17,7 @@ from assistant.store.db import Database
 from assistant.store.search import Filters, Space
 from assistant.store.sources import Source
 from connectors.base import Connector
+from connectors.network import Network
 from connectors.registry import connector_class
 
 if TYPE_CHECKING:
@@ -137,7 +138,13 @@ class Assistant:
     def connector(self, source: Source) -> Connector:
         """The source's connector with its settings and secrets. Raises `ConfigError`."""
         sealed = secrets.unseal(self.settings, source.secrets)
-        return build_connector(source.connector, {**source.settings, **sealed})
+        return build_connector(source.connector, {**source.settings, **sealed}, self.network)
+
+    @property
+    def network(self) -> Network:
+        """What connectors may reach here."""
+        names = self.settings.allowed_hosts.split(",")
+        return Network(tuple(name.strip() for name in names if name.strip()))
 
     def close(self) -> None:
         for name in ("pipeline", "database"):
@@ -146,7 +153,7 @@ class Assistant:
                 (made.parser if name == "pipeline" else made).close()
 
 
-def build_connector(name: str, values: Mapping[str, Any]) -> Connector:
+def build_connector(name: str, values: Mapping[str, Any], network: Network) -> Connector:
     """A connector with validated settings. Raises `ConfigError` naming each wrong one, never its value."""
     kind = connector_class(name)
     try:
@@ -159,7 +166,7 @@ def build_connector(name: str, values: Mapping[str, Any]) -> Connector:
         raise ConfigError(
             f"These settings of the connector «{name}» are not usable:\n" + "\n".join(lines)
         ) from None
-    return kind(settings)  # pyright: ignore[reportCallIssue] - a Protocol has no constructor
+    return kind(settings, network)
 
 
 def split_secrets(name: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:

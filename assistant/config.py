@@ -58,6 +58,12 @@ class Settings(BaseModel):
     """Time a document's parser may take before the document is recorded as a failure."""
     max_file_mb: int = Field(default=100, ge=1)
     """Files above this are recorded as a failure unread."""
+    web_host: str = "127.0.0.1"
+    """Address the web server listens on; 0.0.0.0 for all, behind a proxy that speaks TLS."""
+    web_port: int = Field(default=0, ge=0, le=65535)
+    """Port of the web server; 0: a free one, which `deskhand status` tells."""
+    allowed_hosts: str = ""
+    """Hosts and networks that connectors may reach though not public, with commas: nas.lan, 10.1.0.0/16"""
     question_max_chars: int = Field(default=20_000, ge=100)
     """Longer questions are refused."""
     principal: str = ""

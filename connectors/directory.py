@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import mimetypes
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
@@ -37,22 +34,15 @@ from assistant.model import (
 )
 from connectors import posix
 from connectors.access import AccessRules, Tokens, read_people
-from connectors.base import BATCH_SIZE, Connector, ConnectorSettings
+from connectors.base import Connector, ConnectorSettings
 from connectors.listing import FILE_SYSTEM_AWAY, File, Lister, Listing, open_inside
 from connectors.network import PUBLIC, Network
 from connectors.paths import AbsolutePath, Globs
 from connectors.snapshot import Snapshot
+from connectors.tree import DEFAULT_EXCLUDE, Step, batches, media_type, plan, title
 
-BATCH_BYTES = 16 * 2**20
-"""a batch is closed once its files hold more than this"""
 CHECK_LIMIT = 20_000
 """`check` stops counting files here"""
-DEFAULT_EXCLUDE = (
-    *(".*", "~$*", "*~", "#*#", "*.tmp", "*.swp", "*.part", "*.crdownload"),
-    *("Thumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information", "@eaDir"),
-    *("lost+found", "node_modules", "__pycache__", "__MACOSX"),
-)
-
 log = structlog.get_logger(__name__)
 
 
@@ -90,17 +80,6 @@ class DirectorySettings(ConnectorSettings):
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """What is to be done about one file."""
-
-    kind: Literal["read", "access", "rename", "delete", "fail"]
-    id: str
-    file: File | None = None
-    old_id: str = ""
-    reason: str = ""
-
-
 class DirectoryConnector(Connector):
     Settings: ClassVar[type[ConnectorSettings]] = DirectorySettings
 
@@ -116,7 +95,6 @@ class DirectoryConnector(Connector):
             follow_symlinks=settings.follow_symlinks,
             salt=settings.url_prefix,
         )
-        self._known_empty = False
 
     def check(self) -> str:
         listing = self._lister.list(limit=CHECK_LIMIT)
@@ -133,25 +111,11 @@ class DirectoryConnector(Connector):
     def sync(self, checkpoint: Mapping[str, Any] | None) -> Iterator[Batch]:
         known = Snapshot(checkpoint)
         listing = self._lister.list()
-        self._known_empty = not known.files and not listing.files
         self._refuse_unmounted(known, listing)
         known.mounts = listing.mounts
-        plan = _plan(known, listing)
-        log.info("directory listed", files=len(listing.files), known=len(known.files), changes=len(plan))
-        pending: list[Change] = []
-        size = 0
-        for step in plan:
-            changes = self._carry_out(step, known)
-            weight = sum(len(c.document.body) for c in changes if isinstance(c, Upsert))
-            # The snapshot must not know of this step yet when the batch before it is closed.
-            if pending and (len(pending) + len(changes) > BATCH_SIZE or size + weight > BATCH_BYTES):
-                yield Batch(tuple(pending), known.checkpoint(), total=len(plan))
-                pending, size = [], 0
-            _record(step, changes, known)
-            pending += changes
-            size += weight
-        if pending:
-            yield Batch(tuple(pending), known.checkpoint(), total=len(plan))
+        steps = plan(known, listing)
+        log.info("directory listed", files=len(listing.files), known=len(known.files), changes=len(steps))
+        yield from batches(steps, known, self._carry_out)
 
     def inventory(self) -> Iterator[str]:
         listing = self._lister.list()
@@ -161,7 +125,7 @@ class DirectoryConnector(Connector):
                 f"«{min(listing.unseen)}», so what is gone can't be told. Nothing was deleted. Give "
                 "Deskhand's user the right to list them, or exclude them."
             )
-        if not listing.files and not self._known_empty:
+        if not listing.files:
             raise SourceBusy(_looks_unmounted(f"The folder {self._root} has no files"))
         yield from sorted(listing.files)
 
@@ -173,8 +137,8 @@ class DirectoryConnector(Connector):
         elif settings.access not in ((), (EVERYONE,)) or settings.access_rules:
             yield from posix.local_members()
 
-    def close(self) -> None:
-        """Nothing is held open between calls."""
+    def watched(self) -> tuple[str, ...]:
+        return (self._root,)
 
     def _refuse_unmounted(self, known: Snapshot, listing: Listing) -> None:
         """Raise `SourceBusy` where a mounted file system seems to be gone rather than its files deleted."""
@@ -187,7 +151,7 @@ class DirectoryConnector(Connector):
             if before and os.path.isdir(place) and not any(file in listing.files for file in before):
                 raise SourceBusy(_looks_unmounted(f"{place} is no mounted file system any more"))
 
-    def _carry_out(self, step: _Step, known: Snapshot) -> list[Change]:
+    def _carry_out(self, step: Step, known: Snapshot) -> list[Change]:
         """The changes to hand over for `step`; none when the file vanished meanwhile."""
         match step.kind:
             case "delete":
@@ -199,7 +163,7 @@ class DirectoryConnector(Connector):
         file = step.file
         changes: list[Change] = []
         if step.kind == "rename":
-            changes.append(Renamed(step.old_id, file.id, _title(file.id), self._url(file)))
+            changes.append(Renamed(step.old_id, file.id, title(file.id), self._url(file)))
         elif step.kind == "read":
             changes += self._read(file)
             if not changes or isinstance(changes[0], Upsert):
@@ -241,18 +205,19 @@ class DirectoryConnector(Connector):
         # The revision follows the content, so that a touched, copied or restored file is not embedded again.
         digest = hashlib.blake2b(f"{self._settings.url_prefix}\n".encode(), digest_size=16)
         digest.update(body)
-        born: float = getattr(status, "st_birthtime", status.st_mtime)
+        changed = dt.datetime.fromtimestamp(status.st_mtime, dt.UTC)
         return SourceDocument(
             external_id=file.id,
             kind=Kind.DOCUMENT,
-            title=_title(file.id),
+            title=title(file.id),
             body=body,
             revision=digest.hexdigest(),
             access=Access(frozenset(file.seen.access)),
             url=self._url(file),
-            media_type=_MEDIA_TYPES.guess_type(file.id, strict=False)[0] or "",
-            created_at=dt.datetime.fromtimestamp(min(born, status.st_mtime), dt.UTC),
-            updated_at=dt.datetime.fromtimestamp(status.st_mtime, dt.UTC),
+            media_type=media_type(file.id),
+            # Not the file's birth: what was written into it since must not pass for as old.
+            created_at=changed,
+            updated_at=changed,
             metadata={"path": file.id, "bytes": len(body)},
         )
 
@@ -267,78 +232,8 @@ class DirectoryConnector(Connector):
         )
 
 
-def _plan(known: Snapshot, listing: Listing) -> list[_Step]:
-    """The steps from `known` to `listing`, files in the order of their ids, then deletions and failures.
-
-    A rename is only seen where the old path is gone and the new one was unknown: then
-    steps never depend on each other, whatever was swapped with whatever.
-    """
-    gone = {file for file in known.files if file not in listing.files and listing.covers(file)}
-    movable = {(known.files[file].content, PurePosixPath(file).suffix): file for file in sorted(gone)}
-    steps: list[_Step] = []
-    for name, file in sorted(listing.files.items()):
-        before = known.files.get(name)
-        if before == file.seen:
-            continue
-        if before is None:
-            old = movable.pop((file.seen.content, PurePosixPath(name).suffix), None)
-            if old is None:
-                steps.append(_Step("read", name, file))
-            else:
-                gone.discard(old)
-                steps.append(_Step("rename", name, file, old_id=old))
-        elif before.content == file.seen.content and before.access != file.seen.access:
-            steps.append(_Step("access", name, file))
-        else:
-            # A ctime that moved alone may be an edit whose mtime a tool set back.
-            steps.append(_Step("read", name, file))
-    steps += [_Step("delete", name) for name in sorted(gone)]
-    steps += [_Step("fail", name, reason=reason) for name, reason in sorted(listing.unseen.items())]
-    return steps
-
-
-def _record(step: _Step, changes: list[Change], known: Snapshot) -> None:
-    """Write into the snapshot what `changes` hand over; a file that failed stays due."""
-    if step.kind in ("delete", "rename"):
-        known.drop(step.old_id or step.id)
-    if step.file is None or not changes:
-        return
-    before = known.files.get(step.id)
-    if not any(isinstance(change, Failed) for change in changes):
-        known.set(step.id, step.file.seen)
-    elif before is not None and before.access != step.file.seen.access:
-        known.set(step.id, before._replace(access=step.file.seen.access))
-
-
-def _title(name: str) -> str:
-    return PurePosixPath(name).stem
-
-
 def _looks_unmounted(what: str) -> str:
     return (
         f"{what}, which looks like a mount that is missing. Nothing was changed or deleted. Mount it "
         "again; if the files are gone for good, remove this source."
     )
-
-
-_MEDIA_TYPES = mimetypes.MimeTypes()
-"""Python's own table, not this machine's, with the types it lacks."""
-for _suffix, _type in {
-    ".md": "text/markdown",
-    ".markdown": "text/markdown",
-    ".rst": "text/x-rst",
-    ".eml": "message/rfc822",
-    ".msg": "application/vnd.ms-outlook",
-    ".yaml": "application/yaml",
-    ".yml": "application/yaml",
-    ".jsonl": "application/jsonl",
-    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
-    ".odt": "application/vnd.oasis.opendocument.text",
-    ".ods": "application/vnd.oasis.opendocument.spreadsheet",
-    ".odp": "application/vnd.oasis.opendocument.presentation",
-    ".rtf": "application/rtf",
-    ".epub": "application/epub+zip",
-}.items():
-    _MEDIA_TYPES.add_type(_type, _suffix)

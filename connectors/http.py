@@ -4,7 +4,8 @@
   jittered waits; a server's `Retry-After` is obeyed. What takes longer than a
   worker's slice becomes `SourceBusy` with the time to wait, and the run goes on then.
 - 401 becomes `SourceRefused`: it stops the source until an admin has seen to it.
-- A redirect is followed within the same origin only, so credentials stay there.
+- A redirect is followed within the same origin only, so credentials stay there; a file
+  that the server keeps elsewhere is fetched by `download`, from named hosts, without them.
 - An answer larger than the limit is cut off while it arrives.
 """
 
@@ -17,6 +18,7 @@ import random
 import ssl
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import httpcore
@@ -56,6 +58,8 @@ class Http:
         self._next = 0.0
         self.requests = 0
         """sent so far, tries included"""
+        self.clock = 0.0
+        """the server's time as of its last answer, in epoch seconds; ours if it does not say"""
         self._client = httpx.Client(
             base_url=self.base_url,
             headers={"User-Agent": AGENT, **(headers or {})},
@@ -65,6 +69,9 @@ class Http:
             follow_redirects=False,
             trust_env=False,  # a proxy of the environment would connect where we may not
         )
+        self._network, self._verify = network, verify
+        self._strange: httpx.Client | None = None
+        """for other origins: it has neither our credentials nor our cookies"""
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.request("GET", path, **options)
@@ -94,6 +101,7 @@ class Http:
                 problem = f"{type(error).__name__}: {error}".rstrip(": ")
             else:
                 if response.is_success or response.status_code in accepted:
+                    self.clock = _date(response)
                     return response
                 if response.status_code not in _AGAIN and not _limited(response):
                     raise self._refused(response)
@@ -125,15 +133,39 @@ class Http:
                     ) from None
         raise AssertionError("the last try returns or raises")
 
+    def download(self, url: str, *, hosts: Iterable[str], max_bytes: int = MAX_BYTES) -> bytes:
+        """The bytes at `url`, which the server may keep, or redirect to, on one of `hosts`.
+
+        Credentials go to the server's own origin alone; a host stands for the names under it
+        too. Raises `ItemError` when the file is gone, forbidden, elsewhere or too large, and
+        `SourceBusy` and `SourceRefused` as `request` does.
+        """
+        gone = frozenset({401, 403, 404, 410})
+        response = self.request("GET", url, accept=gone, max_bytes=max_bytes, hosts=frozenset(hosts))
+        if response.status_code == 401 and self._ours(response.url):
+            raise self._refused(response)
+        if response.status_code in gone:
+            raise ItemError(
+                f"{response.url.host} does not hand it out (HTTP {response.status_code}). It was not read; see "
+                "whether it still exists and whether the source's account may open it."
+            )
+        return response.content
+
     def close(self) -> None:
         self._client.close()
+        if self._strange is not None:
+            self._strange.close()
+            self._strange = None
 
     def _once(self, method: str, path: str, limit: int, options: dict[str, Any]) -> httpx.Response:
-        url = self._inside(self._client.base_url.join(path.lstrip("/") if "://" not in path else path))
+        hosts: frozenset[str] | None = options.get("hosts")
+        options = {k: v for k, v in options.items() if k != "hosts"}
+        url = self._client.base_url.join(path.lstrip("/") if "://" not in path else path)
         for _ in range(REDIRECTS):
+            client = self._client_for(url, hosts)
             self._pace()
             self.requests += 1
-            with self._client.stream(method, url, **options) as response:
+            with client.stream(method, url, **options) as response:
                 body = bytearray()
                 for piece in response.iter_bytes():
                     body += piece
@@ -145,7 +177,7 @@ class Http:
                 response._content = bytes(body)  # pyright: ignore[reportPrivateUsage] - what read() does
             if response.next_request is None:
                 return response
-            url = self._inside(response.next_request.url)
+            url = response.next_request.url
             if response.status_code == 303:
                 method = "GET"
             options = {k: v for k, v in options.items() if k != "params"}  # the new address has its own
@@ -153,14 +185,37 @@ class Http:
             f"{self.base_url.host} redirects without end. Nothing was changed; check its address."
         )
 
-    def _inside(self, url: httpx.URL) -> httpx.URL:
-        ours = (self.base_url.scheme, self.base_url.host, self.base_url.port)
-        if (url.scheme, url.host, url.port) != ours:
+    def _ours(self, url: httpx.URL) -> bool:
+        return (url.scheme, url.host, url.port) == (
+            self.base_url.scheme,
+            self.base_url.host,
+            self.base_url.port,
+        )
+
+    def _client_for(self, url: httpx.URL, hosts: frozenset[str] | None) -> httpx.Client:
+        """Ours for our origin, one that knows no secrets for `hosts`; none for any other place."""
+        if self._ours(url):
+            return self._client
+        if hosts is None:
             raise SourceRefused(
                 f"{self.base_url.host} sends us to {url.scheme}://{url.host}, where its credentials don't "
                 "belong. Nothing was sent there. If the server moved, correct the source's address."
             )
-        return url
+        safe = url.scheme == "https" or url.scheme == self.base_url.scheme == "http"
+        if not safe or not any(url.host == host or url.host.endswith(f".{host}") for host in hosts):
+            raise ItemError(
+                f"It is kept at {url.scheme}://{url.host}, which is none of the hosts this source may fetch "
+                "files from. It was not read; name the host in the source's settings if it is right."
+            )
+        if self._strange is None:
+            self._strange = httpx.Client(
+                headers={"User-Agent": AGENT},
+                timeout=TIMEOUT,
+                transport=_Guarded(self._network, verify=self._verify),
+                follow_redirects=False,
+                trust_env=False,
+            )
+        return self._strange
 
     def _pace(self) -> None:
         now = time.monotonic()
@@ -189,12 +244,8 @@ class _Guarded(httpx.HTTPTransport):
     """httpx's transport on a network that asks `Network` before it connects."""
 
     def __init__(self, network: Network, *, verify: bool | str) -> None:
-        super().__init__(verify=verify, trust_env=False)
-        context = (
-            ssl.create_default_context(cafile=verify)
-            if isinstance(verify, str)
-            else httpx.create_ssl_context(verify=verify, trust_env=False)
-        )
+        context = ssl.create_default_context(cafile=verify) if isinstance(verify, str) else _tls(verify)
+        super().__init__(verify=context, trust_env=False)
         self._pool.close()
         self._pool = httpcore.ConnectionPool(
             ssl_context=context,
@@ -203,6 +254,12 @@ class _Guarded(httpx.HTTPTransport):
             keepalive_expiry=30.0,
             network_backend=_Backend(network),
         )
+
+
+@cache
+def _tls(verify: bool) -> ssl.SSLContext:
+    """Made once: reading the public authorities takes longer than many a sync."""
+    return httpx.create_ssl_context(verify=verify, trust_env=False)
 
 
 class _Backend(httpcore.NetworkBackend):
@@ -247,12 +304,22 @@ def retry_after(response: httpx.Response) -> float:
     return 0.0
 
 
+def _date(response: httpx.Response) -> float:
+    try:
+        return email.utils.parsedate_to_datetime(response.headers.get("date", "")).timestamp()
+    except ValueError:
+        return time.time()
+
+
 def _limited(response: httpx.Response) -> bool:
-    """A 403 that means 429, as GitHub's secondary limits do."""
-    return response.status_code == 403 and retry_after(response) > 0
+    """A 403 that means 429, as GitHub's limits do; the secondary one need not say for how long."""
+    if response.status_code != 403:
+        return False
+    return retry_after(response) > 0 or b"rate limit" in response.content[:2000].lower()
 
 
 def signed(secret: str, body: bytes, signature: str) -> bool:
     """Whether `signature` (`sha256=<hex>`, or the hex alone) is HMAC-SHA256 of `body`; constant time."""
     expected = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-    return bool(secret) and hmac.compare_digest(expected, signature.strip().removeprefix("sha256=").lower())
+    given = signature.strip().removeprefix("sha256=").lower()
+    return bool(secret) and hmac.compare_digest(expected.encode(), given.encode())

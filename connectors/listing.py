@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import stat
 import struct
 import zlib
@@ -16,7 +15,7 @@ from assistant.errors import SourceBusy, SourceRefused
 from assistant.model import Access
 from connectors import posix
 from connectors.access import AccessRules
-from connectors.paths import file_id, glob_pattern
+from connectors.paths import any_glob, file_id
 from connectors.snapshot import Seen
 
 FILE_SYSTEM_AWAY = {errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH}
@@ -85,8 +84,8 @@ class Lister:
         salt: str,
     ) -> None:
         self._root = root
-        self._include = _any(include)
-        self._exclude = _any(exclude)
+        self._include = any_glob(include)
+        self._exclude = any_glob(exclude)
         self._rules = rules
         self._access = access
         self._follow = follow_symlinks
@@ -255,8 +254,3 @@ def _leads_back(link: str) -> bool:
     target = os.path.realpath(link)
     place = os.path.realpath(os.path.dirname(link))
     return place == target or place.startswith(target.rstrip("/") + "/")
-
-
-def _any(globs: Iterable[str]) -> re.Pattern[str]:
-    patterns = [glob_pattern(glob).pattern for glob in globs]
-    return re.compile("|".join(patterns) if patterns else "(?!)", re.DOTALL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -61,3 +62,9 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
             pieces.append({"*": "[^/]*", "?": "[^/]"}.get(text[position], re.escape(text[position])))
             position += 1
     return re.compile("".join(pieces), re.DOTALL)
+
+
+def any_glob(globs: Iterable[str]) -> re.Pattern[str]:
+    """The expression that matches what any of `globs` does."""
+    patterns = [glob_pattern(glob).pattern for glob in globs]
+    return re.compile("|".join(patterns) if patterns else "(?!)", re.DOTALL)

@@ -10,7 +10,12 @@ from connectors.base import Connector
 
 CONNECTORS: dict[str, str] = {
     "directory": "connectors.directory:DirectoryConnector",
+    "smb": "connectors.smb:SmbConnector",
     "request-tracker": "connectors.request_tracker:RequestTrackerConnector",
+    "redmine": "connectors.redmine:RedmineConnector",
+    "zendesk": "connectors.zendesk:ZendeskConnector",
+    "jira": "connectors.jira:JiraConnector",
+    "github-issues": "connectors.github_issues:GitHubIssuesConnector",
     "ticket-export": "connectors.ticket_export:TicketExportConnector",
 }
 

@@ -228,9 +228,6 @@ class TicketExportConnector(Connector):
         if self._settings.people is not None:
             yield from read_people(self._settings.people)
 
-    def close(self) -> None:
-        """Nothing is held open between calls."""
-
     def _files(self) -> dict[str, Path]:
         """The export files by name relative to where they lie, in the order of their names."""
         place = self._settings.path

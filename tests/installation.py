@@ -20,6 +20,8 @@ from assistant.store import documents, sources
 LIMIT = 150.0
 """seconds to wait for something by default"""
 
+REALM = "acme"
+
 State = dict[object, dict[str, object]]
 
 
@@ -64,7 +66,7 @@ class Installation:
                 connection,
                 name=name,
                 connector=connector,
-                realm="acme",
+                realm=REALM,
                 settings=settings,
                 secrets=None,
                 every_seconds=86_400,
@@ -109,7 +111,8 @@ def differences(one: State, two: State) -> list[tuple[object, list[str]]]:
 
 
 @contextmanager
-def installation(folder: Path, models: Path) -> Generator[Installation]:
+def installation(folder: Path, models: Path, *, working: bool = True) -> Generator[Installation]:
+    """The installation in `folder`, made where there is none; without `working` only its servers run."""
     settings = Settings(state=folder, models=models, generator="echo")
     made = Installation(settings)
 
@@ -117,7 +120,7 @@ def installation(folder: Path, models: Path) -> Generator[Installation]:
         with made.assistant() as assistant:
             assistant.migrate()
 
-    with running(settings, migrate=migrate, processes=standard_processes(settings)):
+    with running(settings, migrate=migrate, processes=standard_processes(settings) if working else ()):
         yield made
 
 

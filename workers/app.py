@@ -14,6 +14,8 @@ from assistant.config import settings
 from assistant.log import configure
 
 TICK_SECONDS = 2.0
+SYNC_SECONDS, UPKEEP_SECONDS = 900, 2 * 3600
+"""a run whose process hangs in one slice, or in one whole reading, for longer is taken from it"""
 
 app = Celery("deskhand", include=["workers.schedule", "workers.sync", "workers.ingest"])
 
@@ -39,14 +41,18 @@ def _configure() -> None:
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_hijack_root_logger=False,
         task_default_queue="sync",
-        task_routes={"workers.ingest.*": {"queue": "ingest"}},
+        task_routes={
+            "workers.ingest.*": {"queue": "ingest"},
+            "workers.sync.upkeep": {"queue": "upkeep"},
+            "workers.schedule.*": {"queue": "tick"},
+        },
         task_default_delivery_mode="transient",
         beat_schedule={
             # A tick that nobody took within its period is worth nothing.
             "tick": {
                 "task": "workers.schedule.tick",
                 "schedule": TICK_SECONDS,
-                "options": {"expires": 10, "queue": "sync"},
+                "options": {"expires": 10, "queue": "tick"},
             }
         },
         beat_schedule_filename=str(config.state / "beat.schedule"),

@@ -12,15 +12,14 @@ import structlog
 from assistant import servers
 from assistant.config import settings
 from assistant.errors import NotRunning
-from assistant.ingest.pipeline import BATCH
 from assistant.store import documents, sources
 from workers.app import app
 from workers.context import assistant
 from workers.ingest import index
-from workers.sync import carry
+from workers.sync import SYNCING, UPKEEP, upkeep, work
 
 WAKE_UPS = 4
-"""ingest messages kept waiting at most: enough to wake every process, cheap to drop"""
+"""messages kept waiting in a queue at most: enough to wake every process, cheap to drop"""
 
 log = structlog.get_logger()
 
@@ -29,19 +28,24 @@ log = structlog.get_logger()
 def tick() -> None:
     try:
         with assistant().database.writer() as connection:
-            runs = sources.due(connection)
-            waiting = documents.ready(connection)
-            if not waiting:
+            sources.request_due(connection)
+        with assistant().database.writer() as connection:
+            syncs = len(sources.waiting(connection, SYNCING, limit=WAKE_UPS))
+            upkeeps = len(sources.waiting(connection, UPKEEP, limit=WAKE_UPS))
+            documents_waiting = documents.ready(connection)
+            if not documents_waiting:
                 documents.refresh_statistics(connection)
     except NotRunning as error:
         log.warning("tick skipped", reason=str(error))
         return
-    for run_id in runs:
-        carry.delay(run_id)
-    if waiting:
-        queued = _queued("ingest")
-        for _ in range(min(-(-waiting // BATCH), WAKE_UPS) - queued):
-            index.delay()
+    for count, task, queue in (
+        (syncs, work, "sync"),
+        (upkeeps, upkeep, "upkeep"),
+        (-(-documents_waiting // documents.BATCH), index, "ingest"),
+    ):
+        if count:
+            for _ in range(min(count, WAKE_UPS) - _queued(queue)):
+                task.delay()
 
 
 def _queued(queue: str) -> int:

@@ -1,50 +1,90 @@
-"""Carrying a sync run: slices of a source, each batch committed with its checkpoint."""
+"""Carrying runs: a message wakes a process, which takes the run that waited longest, one slice at a time.
+
+A sync reads for some seconds and steps aside, so that a long import doesn't hold up
+a small source; every batch is committed with its checkpoint. Permission and
+inventory runs are read whole, on a queue of their own. The run's advisory lock is
+the claim: it falls with the process, whatever kills it.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
 
 import psycopg
 import structlog
 
 from assistant.errors import DeskhandError, NotRunning, SourceBusy, SourceError, SourceRefused
-from assistant.store import documents, sources
+from assistant.store import breaker, documents, failures, sources
 from assistant.store.db import Conn, Row, explain
+from assistant.store.schedule import Job
 from assistant.store.sources import Source
-from assistant.store.sync import commit_batch, commit_memberships, prune
+from assistant.store.sync import (
+    Counts,
+    commit_accesses,
+    commit_batch,
+    commit_memberships,
+    count,
+    delete,
+    load,
+)
 from connectors.base import Connector
-from workers.app import app
+from workers.app import SYNC_SECONDS, UPKEEP_SECONDS, app
 from workers.context import assistant
 
 SLICE_SECONDS = 20.0
-"""a run steps aside after this long, so that a first import doesn't hold up small sources"""
+"""a sync steps aside after this long"""
 FULL_DOCUMENTS = 1500
 FULL_BYTES = 256 * 2**20
 """a source with this much waiting to be indexed is not read further for now"""
+FULL_PAUSE_SECONDS = 2.0
+ALIVE_SECONDS = 10.0
+"""how often a long read says that it goes on"""
+ACCESSES = 500
+"""documents whose readers are compared in one transaction"""
+SYNCING = (Job.SYNC,)
+UPKEEP = (Job.PERMISSIONS, Job.INVENTORY, Job.RETRY)
 
 log = structlog.get_logger()
+Item = TypeVar("Item")
 
 
-@app.task(name="workers.sync.carry", ignore_result=True)
-def carry(run_id: int) -> None:
-    """One slice of the run. The session's advisory lock is the claim: it falls with the process."""
+@app.task(name="workers.sync.work", ignore_result=True, time_limit=SYNC_SECONDS)
+def work() -> None:
+    """One slice of a sync, and a message for whatever else waits."""
+    if _turn(SYNCING):
+        work.delay()
+
+
+@app.task(name="workers.sync.upkeep", ignore_result=True, time_limit=UPKEEP_SECONDS)
+def upkeep() -> None:
+    """One permission sync, inventory or retry, and a message for whatever else waits."""
+    if _turn(UPKEEP):
+        upkeep.delay()
+
+
+def _turn(jobs: Sequence[Job]) -> bool:
+    """Carry the next run of these jobs; False when there was none, or PostgreSQL is away."""
     try:
         lock = assistant().database.connect()
     except psycopg.Error as error:
-        log.warning("sync skipped", run=run_id, reason=explain(error))
-        return
+        log.warning("run skipped", reason=explain(error))
+        return False
+    run = None
     try:
-        run = sources.carry(lock, run_id)
-        if run is None:
-            return
-        source = sources.by_id(lock, run["source_id"])
-        if source is None:
-            return
+        run = sources.take(lock, jobs)
+        source = sources.by_id(lock, run["source_id"]) if run else None
+        if run is None or source is None:
+            return False
         _guarded(lock, run, source)
     except (psycopg.OperationalError, NotRunning):
-        log.warning("sync interrupted, it goes on from its checkpoint", run=run_id)
+        log.warning("run interrupted, it goes on from its checkpoint", run=run and run["id"])
+        return False
     finally:
         lock.close()
+    return True
 
 
 def _guarded(lock: Conn, run: Row, source: Source) -> None:
@@ -52,62 +92,120 @@ def _guarded(lock: Conn, run: Row, source: Source) -> None:
     try:
         connector = assistant().connector(source)
         try:
-            note = _slice(lock, run, source, connector)
+            note = _JOBS[Job(run["job"])](lock, run, source, connector)
         finally:
             connector.close()
     except SourceRefused as error:
         sources.pause(lock, source.id, str(error))
-        sources.finish(lock, run["id"], error=str(error))
+        sources.finish(lock, run, error=str(error))
     except SourceBusy as error:
-        sources.postpone(lock, source.id, seconds=error.retry_after or 60.0)
-        sources.finish(lock, run["id"], error=str(error))
+        if error.retry_after is not None:  # the source named a time, so the run simply waits for it
+            sources.wait(lock, run["id"], seconds=error.retry_after, note=str(error))
+        else:
+            sources.finish(lock, run, error=str(error))
     except (NotRunning, psycopg.OperationalError):
         raise
     except DeskhandError as error:
-        sources.finish(lock, run["id"], error=str(error))
+        sources.finish(lock, run, error=str(error))
     except Exception as error:
-        log.exception("sync failed", run=run["id"], source=source.id)
+        log.exception("run failed", run=run["id"], source=source.id)
         sources.finish(
             lock,
-            run["id"],
+            run,
             error=f"An unexpected {type(error).__name__} stopped it; the worker's log has the details. What "
             "was read is kept, and the next sync goes on from there.",
         )
     else:
         if note is not None:
-            sources.finish(lock, run["id"], note=note)
-            log.info("sync done", run=run["id"], source=source.id)
+            sources.finish(lock, run, note=note)
+            log.info("run done", run=run["id"], source=source.id, job=run["job"])
 
 
-def _slice(lock: Conn, run: Row, source: Source, connector: Connector) -> str | None:
+def _sync(lock: Conn, run: Row, source: Source, connector: Connector) -> str | None:
     """Read on from the checkpoint. None: there is more; else the source was read, with a note or ''."""
     database = assistant().database
-    if run["slices"] == 1:
-        with database.writer() as connection:
-            commit_memberships(connection, source, connector.memberships())
     until = time.monotonic() + SLICE_SECONDS
-    if documents.full(lock, source.id, documents=FULL_DOCUMENTS, size=FULL_BYTES):
+    if _full(lock, run, source):
         return None
     for batch in connector.sync(source.checkpoint):
+        loaded = load(lock, source, batch)
         with database.writer() as connection:
-            commit_batch(connection, source, run["id"], batch)
-        if time.monotonic() > until:
+            commit_batch(connection, source, run["id"], loaded)
+        if time.monotonic() > until or _full(lock, run, source):
             return None
-        if documents.full(lock, source.id, documents=FULL_DOCUMENTS, size=FULL_BYTES):
-            return None
-    return _prune(run, source, connector)
+    return ""
 
 
-def _prune(run: Row, source: Source, connector: Connector) -> str:
-    """Delete what the source no longer has; when it isn't sure, delete nothing and return why."""
+def _full(lock: Conn, run: Row, source: Source) -> bool:
+    """Whether the run has to wait because the source's queue is full."""
+    full = documents.full(lock, source.id, documents=FULL_DOCUMENTS, size=FULL_BYTES)
+    if full:
+        sources.wait(lock, run["id"], seconds=FULL_PAUSE_SECONDS)
+    return full
+
+
+def _permissions(lock: Conn, run: Row, source: Source, connector: Connector) -> str:
+    database = assistant().database
+    members = list(_alive(lock, run, connector.memberships()))
+    with database.writer() as connection:
+        commit_memberships(connection, source, members)
+    changed = 0
+    for some in _batches(_alive(lock, run, connector.accesses()), ACCESSES):
+        with database.writer() as connection:
+            changed += commit_accesses(connection, source, some)
+    with database.writer() as connection:
+        count(connection, run["id"], Counts(changed=changed))
+    return ""
+
+
+def _inventory(lock: Conn, run: Row, source: Source, connector: Connector) -> str:
+    """Delete what the source no longer has; when it isn't sure, delete nothing and say why."""
+    if not sources.stored(lock, source.id):
+        return ""
     try:
-        present = set(connector.inventory())
-        with assistant().database.writer() as connection:
-            prune(
-                connection, source, run["id"], present, before=run["started_at"], confirmed=run["prune_all"]
-            )
+        present = set(_alive(lock, run, connector.inventory()))
     except SourceRefused:
         raise
     except SourceError as error:
+        if isinstance(error, SourceBusy) and error.retry_after is not None:
+            raise
         return str(error)
+    with assistant().database.writer() as connection:
+        gone, note = breaker.missing(connection, source, run, present)
+        counts = Counts()
+        for some in _batches(gone, ACCESSES):
+            delete(connection, source, some, counts)
+        count(connection, run["id"], counts)
+        if not note:
+            failures.forget(connection, source.id, there=present, before=run["started_at"])
+    return note
+
+
+def _retry(lock: Conn, run: Row, source: Source, connector: Connector) -> str:
+    with assistant().database.writer() as connection:
+        failures.retry_passing(connection, source.id)
     return ""
+
+
+def _alive(lock: Conn, run: Row, items: Iterator[Item]) -> Iterator[Item]:
+    """The same items; now and then the run's row says that it goes on."""
+    told = time.monotonic()
+    for item in items:
+        if time.monotonic() - told > ALIVE_SECONDS:
+            sources.alive(lock, run["id"])
+            told = time.monotonic()
+        yield item
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+_JOBS: dict[Job, Callable[[Conn, Row, Source, Connector], str | None]] = {
+    Job.SYNC: _sync,
+    Job.PERMISSIONS: _permissions,
+    Job.INVENTORY: _inventory,
+    Job.RETRY: _retry,
+}

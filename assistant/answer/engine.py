@@ -278,10 +278,10 @@ class DeskQueryEngine(BaseQueryEngine):
 
 
 def _quote(draft: _Draft, candidates: Sequence[extract.Candidate]) -> Generator[Event, None, str]:
-    for stretch in extract.choose(candidates):
-        for number, (sentence, quote) in enumerate(zip(stretch.sentences, stretch.quotes, strict=True)):
+    for stretch in extract.choose(candidates, question=draft.question):
+        for sentence, quote, line in zip(stretch.sentences, stretch.quotes, stretch.breaks, strict=True):
             marked = cite.with_markers(sentence, [stretch.marker])
-            yield draft.add(marked, [(stretch.marker, quote)], line=stretch.steps or number == 0)
+            yield draft.add(marked, [(stretch.marker, quote)], line=line)
     return "" if draft.text else "nothing in the sources could be quoted"
 
 

@@ -7,14 +7,24 @@ list of steps with the line that introduces it.
 
 from __future__ import annotations
 
-import math
-import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 
-from assistant.answer.cite import Encode, facts
-from assistant.answer.text import Sentence, clean, sentences, stems
+from assistant.answer.asked import Features, Question, asks_fact, asks_several
+from assistant.answer.cite import Encode
+from assistant.answer.shape import (
+    continues,
+    cut,
+    filler,
+    headings,
+    in_lines,
+    introduces,
+    is_code,
+    leans,
+    quotable,
+    without_greeting,
+)
+from assistant.answer.text import Sentence, clean, sentences, stems, without_bullet
 from assistant.model import Passage
 
 PASSAGES = 20
@@ -24,44 +34,10 @@ SENTENCES = 24
 STEPS = 12
 LENGTH = 900
 """Characters one stretch may have."""
-PARAGRAPH = 280
+PARAGRAPH = 340
 """Characters of a paragraph that is quoted whole: its other half may say the opposite."""
 WORDS = 120
 """Words of an answer, beyond which nothing is added to it."""
-
-_HOW = re.compile(
-    r"\bhow (do|can|could|should|would|to|does)\b|\b(steps?|procedure|instructions|guide)\b", re.I
-)
-_DATE = (
-    r"\b\d{4}-\d\d-\d\d\b|\b(?:19|20)\d\d\b|\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* \d"
-)
-_NUMBER = r"\b\d+(?:[.,:]\d+)*\b"
-_CODE = r"`[^`]+`|\b\w+_\w+|(?<!\w)--\w+|\w+\.(?:toml|ini|conf|json|yaml|yml)\b|\w = \S"
-_CUES = (
-    (re.compile(r"\bwhen\b|\b(which|what) (date|day|year)\b", re.I), re.compile(_DATE, re.I)),
-    (
-        re.compile(
-            r"\b(which|what)\b[\w ]{0,20}\b(port|versions?|release|size|limit|number|time|percentage)\b|"
-            r"\bhow (many|much|long|often|quickly|fast|big|large|old|soon)\b|\b(minimum|maximum|at most)\b",
-            re.I,
-        ),
-        re.compile(_NUMBER),
-    ),
-    (re.compile(r"\b(command|setting|option|attribute|parameter|called)\b", re.I), re.compile(_CODE)),
-)
-"""What a question asks for, and what an answer to it must then show."""
-_VERSION = re.compile(r"(?<![\w.-])v?(\d+\.\d+)(?:\.\w+)*\b")
-_GREETING = re.compile(
-    r"(hi|hello|hey|dear|hallo|thanks|thank you|cheers|regards|kind regards|best regards|moin)\b.{0,40}$",
-    re.I,
-)
-_NOISE = re.compile(
-    r"(?:[A-Z][a-z]{2} +\d+ +)?\d\d:\d\d:\d\d\b|\d{4}-\d\d-\d\d[T ]\d\d:\d\d|\s*at [\w.$]+\(|Traceback |"
-    r"(?:Subject|From|To|Cc|Date|Sent): |.{0,60}\bLast updated: |[{}\[\]]\s*$"
-)
-"""Beginnings of lines of logs, traces and mail headers."""
-_OPEN = re.compile(r"(?::|[^\W\d_])$")
-"""Goes on in the next line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,34 +47,10 @@ class Stretch:
     marker: int
     sentences: tuple[str, ...]
     """as the answer says them"""
-    score: float
-    steps: bool = False
-    quotes: tuple[str, ...] = ()
-    """as the passage has them; differs for rows of a table"""
-
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """How near a sentence comes to the question; one weight each."""
-
-    meaning: float = 0.0
-    """cosine similarity with the question; that of the passage where sentences are not embedded"""
-    words: float = 0.0
-    """share of the question's topical words in it, rare ones counting more; half in its surroundings; 0..1"""
-    facts: float = 0.0
-    """share of the numbers, versions and codes the question names that stand in it or around it"""
-    other: float = 0.0
-    """1 where it is about other versions only"""
-    cue: float = 0.0
-    """1 where it shows what the question asks for, as a number for "how many" """
-    steps: float = 0.0
-    """1 for a step, or the line before steps, where the question asks how"""
-    passage: float = 0.0
-    """how far its passage's score lies below the best one's, 0 or less"""
-    thread: float = 0.0
-    """1 for a reply in the ticket that was found first: it need not repeat what was asked there"""
-    customer: float = 0.0
-    """1 for what a customer wrote: it resembles the question most and rarely answers it"""
+    quotes: tuple[str, ...]
+    """as the passage has them; differs for rows of a table and after a greeting"""
+    breaks: tuple[bool, ...]
+    """whether each begins a line"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +58,14 @@ class Candidate:
     """A sentence of a passage and how near it comes to the question."""
 
     marker: int
+    passage: Passage
     text: tuple[Sentence, ...]
     """all sentences of its passage"""
     index: int
     """which of them it is"""
     features: Features
+    asked: Mapping[str, float] = field(default_factory=dict[str, float])
+    """the question's topical words that it says, with their share of what is asked"""
 
     @property
     def sentence(self) -> Sentence:
@@ -142,7 +97,14 @@ class Weights:
     """the following sentence joins when it scores this share of the best"""
     another: float = 0.7
     """so does a further stretch"""
-    stretches: int = 4
+    stretches: int = 2
+    """at most so many; one more where several things are asked"""
+    prose: float = 0.75
+    """beyond them a sentence that takes an answer from prose further joins with this share"""
+    near: float = 0.8
+    """a sentence at an end of a paragraph in a ticket, or where a fact is asked, stays with this share"""
+    asked: float = 0.1
+    """share of what is asked that a further stretch must be the first to say"""
     novel: float = 0.5
     """share of a further stretch's words that the ones before must not have"""
 
@@ -156,7 +118,7 @@ def read(question: str, passages: Sequence[Passage], *, encode: Encode | None = 
     With `encode`, the SENTENCES most promising ones are embedded.
     """
     texts = [tuple(sentences(clean(passage.text))) for passage in passages[:PASSAGES]]
-    asked = _Question(question, texts)
+    asked = Question(question, texts)
     top = max((passage.score for passage in passages), default=0.0)
     found: list[Candidate] = []
     for marker, (passage, text) in enumerate(zip(passages, texts, strict=False), 1):
@@ -168,12 +130,14 @@ def read(question: str, passages: Sequence[Passage], *, encode: Encode | None = 
             best = max(p.score for p in thread)
             around = "\n".join([around, *(clean(p.text) for p in thread if p.role == "customer")])
             near = float(passage.document_id == passages[0].document_id)
-        for index, heading in enumerate(_headings(text)):
-            if _quotable(text, index):
+        for index, heading in enumerate(headings(text)):
+            cut_off = not index and not passage.role and cut(text[0])
+            if quotable(text, index) and not cut_off:
                 features = asked.features(text, index, around, heading, passage)
-                found.append(
-                    Candidate(marker, text, index, replace(features, passage=best - top, thread=near))
-                )
+                features = replace(features, passage=best - top, thread=near)
+                said = asked.wanted.intersection(stems(text[index].readable))
+                shares = {word: asked.idf[word] / asked.mass for word in said}
+                found.append(Candidate(marker, passage, text, index, features, shares))
     if encode is None or not found:
         return found
     found = sorted(found, key=lambda candidate: -candidate.score(WEIGHTS))[:SENTENCES]
@@ -185,116 +149,196 @@ def read(question: str, passages: Sequence[Passage], *, encode: Encode | None = 
     ]
 
 
-class _Question:
-    """What a question asks for, against the sentences that may answer it."""
+@dataclass(slots=True)
+class _Chosen:
+    """Sentences of one passage that are to be shown."""
 
-    def __init__(self, question: str, texts: Sequence[Sequence[Sentence]]) -> None:
-        self.wanted = set(stems(question))
-        self.facts = facts(question)
-        self.versions = set(_VERSION.findall(question))
-        self.asks_how = bool(_HOW.search(question))
-        self.cue = next((shows for asks, shows in _CUES if asks.search(question)), None)
-        every = [set(stems(s.readable)) for text in texts for s in text]
-        held = Counter(word for words in every for word in words & self.wanted)
-        self.idf = {w: math.log(1 + (len(every) + 1) / (held[w] + 0.5)) for w in self.wanted}
-        # A long ticket is never covered by one sentence: its twelve rarest words are all that counts.
-        self.mass = sum(sorted(self.idf.values(), reverse=True)[:12]) or 1.0
-
-    def features(
-        self, text: Sequence[Sentence], index: int, around: str, heading: str, passage: Passage
-    ) -> Features:
-        said = text[index].readable
-        before = text[index - 1].readable if index and text[index - 1].block == text[index].block else ""
-        near = f"{around}\n{heading}\n{before}"
-        own = set(stems(said)) & self.wanted
-        beside = set(stems(near)) & self.wanted - own
-        words = sum(self.idf[w] for w in own) + 0.5 * sum(self.idf[w] for w in beside)
-        new = facts(said) - self.facts
-        shows = bool(self.cue and self.cue.search(said) and (new or self.cue is _CUES[2][1]))
-        versions = set(_VERSION.findall(said)) or set(_VERSION.findall(near))
-        return Features(
-            meaning=passage.cosine,
-            words=min(1.0, words / self.mass),
-            facts=len(self.facts & facts(f"{near}\n{said}")) / max(1, len(self.facts)),
-            other=float(bool(self.versions and versions) and not self.versions & versions),
-            cue=float(shows),
-            steps=float(self.asks_how and (text[index].step or _introduces(text, index))),
-            customer=float(passage.role == "customer"),
-        )
+    candidate: Candidate
+    indices: set[int]
 
 
-def choose(candidates: Sequence[Candidate], *, weights: Weights | None = None) -> list[Stretch]:
-    """The stretches to quote, best first; empty when there is nothing to quote."""
+def choose(
+    candidates: Sequence[Candidate], *, weights: Weights | None = None, question: str = ""
+) -> list[Stretch]:
+    """The stretches to quote: the best document's first, those of a document in its order."""
     weights = weights or WEIGHTS
     scores = {(c.marker, c.index): c.score(weights) for c in candidates}
     # Without embeddings there may be thousands, of which the first few decide.
     ranked = sorted(candidates, key=lambda c: -scores[c.marker, c.index])[:SENTENCES]
-    chosen: list[Stretch] = []
+    room = weights.stretches + asks_several(question)
+    is_open = not asks_fact(question)
+    chosen: list[_Chosen] = []
     said: set[str] = set()
     length = 0
     for candidate in ranked:
-        value = scores[candidate.marker, candidate.index]
-        if (
-            len(chosen) == weights.stretches
-            or value < weights.another * scores[ranked[0].marker, ranked[0].index]
-        ):
-            break
-        if chosen and not candidate.features.words:
-            continue
-        stretch = _widen(candidate, scores, weights)
-        size = len(" ".join(stretch.sentences).split())
-        words = set(stems(" ".join(stretch.quotes)))
-        if len(words - said) >= weights.novel * len(words) and (not chosen or length + size <= WORDS):
+        goes_on = False
+        if chosen:
+            best = chosen[0].candidate
+            share = candidate.score(weights) / best.score(weights)
+            goes_on = share >= weights.prose and _goes_on(candidate, best, is_open=is_open)
+            joins = room and share >= weights.another and _adds(candidate, best, said, weights)
+            if not (goes_on or joins):
+                continue
+        indices = _widen(candidate, scores, weights, fact=not is_open)
+        size = sum(len(candidate.text[i].readable.split()) for i in indices)
+        words = {word for i in indices for word in stems(candidate.text[i].text)}
+        new = len(words - said) >= weights.novel * len(words)
+        if words and new and (not chosen or length + size <= WORDS):
             said |= words
             length += size
-            chosen.append(stretch)
-    return chosen
+            room -= not goes_on
+            chosen.append(_Chosen(candidate, indices))
+    return _ordered(chosen)
 
 
-def _quotable(text: Sequence[Sentence], index: int) -> bool:
-    """Not a heading, a question, a greeting, a line of a log, or a scrap."""
-    sentence = text[index]
-    if sentence.cells:
-        return sentence.cells != sentence.head and sum(map(bool, sentence.cells)) > 1
-    if _introduces(text, index):
-        return bool(stems(sentence.text))
-    if _NOISE.match(sentence.text) or _GREETING.match(sentence.text):
+def _goes_on(candidate: Candidate, best: Candidate, *, is_open: bool) -> bool:
+    """Whether a sentence of prose takes the answer further: from the same page, or where no single fact is asked."""
+    if (
+        candidate.passage.role
+        or best.passage.role
+        or candidate.sentence.cells
+        or not candidate.features.words
+    ):
         return False
-    ends = sentence.step or bool(re.search(r"[.!:;)]$", sentence.text))
-    return len(stems(sentence.text)) >= (3 if ends else 6) and not sentence.text.endswith("?")
+    return is_open or candidate.marker == best.marker
 
 
-def _widen(candidate: Candidate, scores: dict[tuple[int, int], float], weights: Weights) -> Stretch:
-    """A sentence with what belongs to it: its list and the line before, its paragraph or what follows."""
+def _adds(candidate: Candidate, best: Candidate, said: set[str], weights: Weights) -> bool:
+    """Whether a further stretch brings what the question asks for and was not said yet."""
+    features = candidate.features
+    if features.other > best.features.other:
+        return False
+    if features.cue > best.features.cue or features.thread > best.features.thread:
+        return True
+    if candidate.passage.document_id == best.passage.document_id:
+        return True
+    return sum(share for word, share in candidate.asked.items() if word not in said) >= weights.asked
+
+
+def _ordered(chosen: Sequence[_Chosen]) -> list[Stretch]:
+    """The documents as they were chosen, and what is quoted of each as it stands there."""
+    documents = list(dict.fromkeys(one.candidate.passage.document_id for one in chosen))
+    passages: dict[int, _Chosen] = {}
+    for one in chosen:
+        known = passages.setdefault(one.candidate.marker, _Chosen(one.candidate, set()))
+        known.indices |= one.indices
+
+    def place(one: _Chosen) -> tuple[int, float, int]:
+        passage = one.candidate.passage
+        written = passage.created_at.timestamp() if passage.created_at else 0.0
+        return documents.index(passage.document_id), written, passage.chunk_id
+
+    return [
+        _stretch(one.candidate, run)
+        for one in sorted(passages.values(), key=place)
+        for run in _runs(sorted(one.indices))
+    ]
+
+
+def _runs(indices: Sequence[int]) -> list[list[int]]:
+    """Numbers that follow one another, together."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return runs
+
+
+def _stretch(candidate: Candidate, indices: Sequence[int]) -> Stretch:
     text = candidate.text
-    value = scores[candidate.marker, candidate.index]
+    alone = len(indices) == 1 and text[indices[0]].step
+    shown, quotes, breaks = list[str](), list[str](), list[bool]()
+    for before, index in zip([None, *indices], indices, strict=False):
+        sentence = text[index]
+        said = without_bullet(sentence.readable) if alone else without_greeting(in_lines(sentence))
+        shown.append(said)
+        quotes.append(sentence.text if sentence.cells else sentence.readable)
+        breaks.append(before is None or _breaks(text[before], sentence))
+    return Stretch(candidate.marker, tuple(shown), tuple(quotes), tuple(breaks))
+
+
+def _breaks(before: Sentence, sentence: Sentence) -> bool:
+    """Whether a sentence begins a line after the one shown before it."""
+    return any(one.step or one.cells or is_code(one) for one in (before, sentence))
+
+
+def _widen(
+    candidate: Candidate, scores: Mapping[tuple[int, int], float], weights: Weights, *, fact: bool
+) -> set[int]:
+    """A sentence with what belongs to it: its list and the line before, its paragraph or what follows."""
+    text, block = candidate.text, candidate.sentence.block
     first = last = candidate.index
-    block = candidate.sentence.block
     whole = [i for i, s in enumerate(text) if s.block == block]
     if candidate.sentence.cells:
-        pass
-    elif candidate.features.steps or _introduces(text, candidate.index):
+        return {candidate.index}
+    if candidate.features.steps or introduces(text, candidate.index):
         first, last = _list(text, candidate.index)
     elif not candidate.sentence.step and text[whole[-1]].end - text[whole[0]].start <= PARAGRAPH:
         first, last = whole[0], whole[-1]
+        if fact or candidate.passage.role:
+            first, last = _near(candidate, whole, scores, weights)
+        if last > candidate.index and text[last].text.endswith(":") and not candidate.passage.role:
+            last -= 1
     elif (
         last + 1 < len(text)
         and text[last + 1].block == block
-        and scores.get((candidate.marker, last + 1), -1.0) >= weights.neighbour * value
+        and scores.get((candidate.marker, last + 1), -1.0) >= weights.neighbour * candidate.score(weights)
     ):
         last += 1
-    if last + 1 < len(text) and _OPEN.search(text[last].text) and not text[last + 1].cells:
+    first = _beginning(candidate, first)
+    while last + 1 < len(text) and continues(text, last + 1):
         last += 1
-    while last > first and text[last].end - text[first].start > LENGTH:
+    while last > candidate.index and text[last].end - text[first].start > LENGTH:
         last -= 1
-    part = text[first : last + 1]
-    return Stretch(
-        candidate.marker,
-        tuple(s.readable for s in part),
-        value,
-        steps=any(s.step for s in part),
-        quotes=tuple(s.text if s.cells else s.readable for s in part),
-    )
+    while first < candidate.index and text[last].end - text[first].start > LENGTH:
+        first += 1
+    return _worth_showing(text, first, last)
+
+
+def _near(
+    candidate: Candidate, whole: Sequence[int], scores: Mapping[tuple[int, int], float], weights: Weights
+) -> tuple[int, int]:
+    """First and last of a paragraph, without what is about something else at its ends."""
+    text, first, last = candidate.text, whole[0], whole[-1]
+    least = weights.near * candidate.score(weights)
+
+    def elsewhere(index: int) -> bool:
+        near = scores.get((candidate.marker, index), -1.0) >= least
+        return not (
+            near or index == candidate.index or is_code(text[index]) or text[index].text.endswith(":")
+        )
+
+    while elsewhere(last):
+        last -= 1
+    while elsewhere(first):
+        first += 1
+    return first, last
+
+
+def _worth_showing(text: Sequence[Sentence], first: int, last: int) -> set[int]:
+    """Of these sentences those that are no greeting, no question, and no code which a question led to."""
+    kept = set[int]()
+    for i in range(first, last + 1):
+        orphan = i > first and i - 1 not in kept and continues(text, i)
+        if not filler(text[i]) and not orphan:
+            kept.add(i)
+    if len(kept) > 1 and text[max(kept)].text.endswith(":"):
+        kept.remove(max(kept))
+    return kept
+
+
+def _beginning(candidate: Candidate, first: int) -> int:
+    """Where the sentence or the code that stands at `first` begins."""
+    text = candidate.text
+    while first and continues(text, first):
+        first -= 1
+    if first and leans(text[first]) and text[first - 1].block == text[first].block:
+        first -= 1
+    if not first and candidate.index and not candidate.passage.role and cut(text[0]):
+        return 1
+    return first
 
 
 def _list(text: Sequence[Sentence], index: int) -> tuple[int, int]:
@@ -305,23 +349,6 @@ def _list(text: Sequence[Sentence], index: int) -> tuple[int, int]:
     if last - first >= STEPS:
         first = max(first, min(index, last) - STEPS // 2)
         last = min(last, first + STEPS - 1)
-    if first > 0 and _introduces(text, first - 1):
+    if first > 0 and introduces(text, first - 1):
         first -= 1
     return first, last
-
-
-def _headings(text: Sequence[Sentence]) -> list[str]:
-    """For each sentence the nearest line above it that is a heading, or nothing."""
-    blocks = Counter(sentence.block for sentence in text)
-    above, nearest = list[str](), ""
-    for line in text:
-        above.append(nearest)
-        short = blocks[line.block] == 1 and len(line.text) < 80 and line.text[-1].isalnum()
-        if short and not line.cells and not line.step:
-            nearest = line.text
-    return above
-
-
-def _introduces(text: Sequence[Sentence], index: int) -> bool:
-    """Whether a line ends in a colon and a list follows it."""
-    return text[index].text.endswith(":") and index + 1 < len(text) and text[index + 1].step

@@ -114,9 +114,9 @@ _RULE = re.compile(r"\s*\|[\s:|-]*-[\s:|-]*$")
 _BAR = re.compile(r"(?<!\\)\|")
 _BROKEN = re.compile(r"^(?!\s*(?:\||[-*•‣]\s|\d{1,2}[.)]\s)).{40,}[\w,]$", re.S)
 """prose without an end"""
-_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*(?:\s*\[\d+\])*\s+(?=[\"'“‘(]?[A-Z0-9À-Þ#*])")
+_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*(?:\s*\[\d+\])*\s+(?=[\"'“‘(]?[A-Z0-9À-Þ#*`])")
 _ABBREVIATION = re.compile(
-    r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Mr|Mrs|Ms|Dr|St|No|Nr|approx|Inc|Ltd|Fig|ca|resp)\.|\b[A-Z]\.|^\d+\.)$"
+    r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Mr|Mrs|Ms|Dr|St|No|Nr|approx|Inc|Ltd|Fig|ca|resp|Bros|Jr|Sr|Corp)\.|\b[A-Z]\.|^\d+\.)$"
 )
 
 

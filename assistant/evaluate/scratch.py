@@ -27,6 +27,7 @@ from assistant.evaluate import beir
 from assistant.model import Access, Batch, Kind, Part, SourceDocument, Upsert
 from assistant.store import documents, sources
 from assistant.store.db import Conn, Database
+from assistant.store.schedule import Job
 from assistant.store.sources import Source
 from assistant.store.sync import commit_batch
 from connectors.base import BATCH_SIZE
@@ -127,7 +128,7 @@ def _fill(scratch: Assistant, folder: Path, state: str, progress: Progress) -> N
         _sync(scratch.database, source, run, folder, state, progress)
     _index(scratch, progress)
     with scratch.database.writer() as connection:
-        sources.finish(connection, run)
+        sources.finish(connection, {"id": run, "source_id": source.id, "job": Job.SYNC})
 
 
 def _source(connection: Conn) -> Source:

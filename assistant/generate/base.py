@@ -2,17 +2,21 @@
 
 A generator is any `BaseChatModel` that streams. Its `profile` says how much it can
 read; `quotes` says that its own wording is not to be trusted over the sources'.
-LlamaIndex takes it as `DeskLLM(model)`.
+One of our own is a `PieceChat`; LlamaIndex takes any as `DeskLLM(model)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.callbacks import CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from llama_index.core.base.llms.types import (
     ChatMessage,
     ChatResponse,
@@ -68,6 +72,41 @@ def name(model: BaseChatModel) -> str:
         if value := getattr(model, attribute, None):
             return str(value)
     return type(model).__name__
+
+
+class PieceChat(BaseChatModel):
+    """LangChain's frame around a generator of our own, which only has to say its text piece by piece."""
+
+    @abstractmethod
+    def pieces(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
+    ) -> Generator[str]:
+        """The answer's text as it comes. Closing the generator stops the work."""
+        ...
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Generator[ChatGenerationChunk]:
+        with closing(self.pieces(messages, stop, **kwargs)) as pieces:
+            for piece in pieces:
+                chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
+                if run_manager:
+                    run_manager.on_llm_new_token(piece, chunk=chunk)
+                yield chunk
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        text = "".join(self.pieces(messages, stop, **kwargs))
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(content=text))])
 
 
 class DeskLLM(LangChainLLM):

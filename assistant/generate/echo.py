@@ -9,17 +9,15 @@ import re
 from collections.abc import Generator
 from typing import Any
 
-from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.model_profile import ModelProfile
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.messages import BaseMessage
 from pydantic import Field
 
 from assistant.config import Settings
+from assistant.generate.base import PieceChat
 
 
-class EchoChat(BaseChatModel):
+class EchoChat(PieceChat):
     """Answers with the first sentence of the first source, or with `reply` when a test sets one."""
 
     model_name: str = "echo"
@@ -35,27 +33,10 @@ class EchoChat(BaseChatModel):
     def get_num_tokens(self, text: str) -> int:
         return len(re.findall(r"\w+|[^\w\s]", text))
 
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Generator[ChatGenerationChunk]:
-        for piece in re.findall(r"\s*\S+", self._text(messages)):
-            chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
-            if run_manager:
-                run_manager.on_llm_new_token(piece, chunk=chunk)
-            yield chunk
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(content=self._text(messages)))])
+    def pieces(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
+    ) -> Generator[str]:
+        yield from re.findall(r"\s*\S+", self._text(messages))
 
     def _text(self, messages: list[BaseMessage]) -> str:
         if self.reply:

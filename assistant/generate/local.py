@@ -21,17 +21,14 @@ from typing import Any, cast
 
 import openvino_genai
 import structlog
-from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
-from langchain_core.language_models.chat_models import generate_from_stream
 from langchain_core.language_models.model_profile import ModelProfile
-from langchain_core.messages import AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.messages import BaseMessage
 from pydantic import PrivateAttr
 
 from assistant import weights
 from assistant.config import Settings
 from assistant.errors import ModelUnavailable, QuestionRejected
+from assistant.generate.base import PieceChat
 
 log = structlog.get_logger()
 
@@ -43,7 +40,7 @@ CONTROL = re.compile(r"<(?=\|?\w+\|?>)")
 ROLES = {"human": "user", "ai": "assistant", "system": "system"}
 
 
-class LocalChat(BaseChatModel):
+class LocalChat(PieceChat):
     """A chat model over one GGUF file. Greedy, one answer at a time; further callers wait their turn.
 
     Closing the stream (a client that went away) stops the generation at the next token.
@@ -94,13 +91,9 @@ class LocalChat(BaseChatModel):
             .apply_chat_template(cast(Any, history), add_generation_prompt=True)
         )
 
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Generator[ChatGenerationChunk]:
+    def pieces(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
+    ) -> Generator[str]:
         prompt = self.prompt(messages)
         tokens = self.get_num_tokens(prompt)
         answer_tokens = int(kwargs.get("max_tokens", self.answer_tokens))
@@ -114,20 +107,7 @@ class LocalChat(BaseChatModel):
         config.apply_chat_template = False
         config.stop_strings = set(stop or ())
         with self._turn, _running(self.pipeline(), prompt, config) as pieces:
-            for piece in pieces:
-                chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
-                if run_manager:
-                    run_manager.on_llm_new_token(piece, chunk=chunk)
-                yield chunk
-
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return generate_from_stream(self._stream(messages, stop, run_manager, **kwargs))
+            yield from pieces
 
 
 def from_settings(settings: Settings) -> LocalChat:

@@ -199,7 +199,7 @@ def _limit(prefix_tokens: int) -> int:
 
 
 def _related(a: Chunk, b: Chunk) -> bool:
-    if (a.audience, a.role) != (b.audience, b.role) or a.is_solution or b.is_solution:
+    if (a.audience, a.role, a.access) != (b.audience, b.role, b.access) or a.is_solution or b.is_solution:
         return False
     shorter, longer = sorted((a.headings, b.headings), key=len)
     return shorter[:-1] == longer[:-1] or longer[: len(shorter)] == shorter
@@ -221,6 +221,7 @@ def _chunk(section: Section, pieces: list[_Piece]) -> Chunk:
         role=section.role,
         created_at=section.created_at,
         is_solution=section.is_solution,
+        access=section.access,
     )
 
 

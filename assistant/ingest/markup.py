@@ -204,11 +204,17 @@ def _link(match: re.Match[str]) -> str:
     return f"[{words}]({target})" if words else target
 
 
+def front_matter(text: str) -> str:
+    """The block of fields between two lines of dashes that a Markdown file may start with, or nothing."""
+    front = _FRONT_MATTER.match(text)
+    return front[0] if front else ""
+
+
 def markdown_file(text: str) -> str:
     """A Markdown file: front matter (but its title), inline HTML and pictures go; code stays as it is."""
-    if front := _FRONT_MATTER.match(text):
-        title = _TITLE_LINE.search(front[0])
-        body = text[front.end() :]
+    if front := front_matter(text):
+        title = _TITLE_LINE.search(front)
+        body = text[len(front) :]
         if title and not any(line.startswith("# ") for fenced, line in fenced_lines(body) if not fenced):
             body = "# " + title[1].strip(" \"'") + "\n\n" + body
         text = body
@@ -238,8 +244,22 @@ def fenced_lines(text: str) -> list[tuple[bool, str]]:
 
 
 _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]")
+
+
+def only_heading(text: str) -> str:
+    """The heading of the first level that Markdown opens with, where it has no other one: its title."""
+    first, *others = [
+        line for fenced, line in fenced_lines(text.lstrip()) if not fenced and line[:2] == "# "
+    ] or [""]
+    return _heading_name(first[2:]) if first and not others and text.lstrip().startswith(first) else ""
+
+
 _CONTENTS = re.compile(r"(?:table of )?contents", re.IGNORECASE)
 _MARKS = re.compile(r"\*\*|__|`|\[([^\[\]]*)\]\([^()]*\)")
+
+
+def _heading_name(text: str) -> str:
+    return _MARKS.sub(r"\1", text.rstrip("# \t")).strip()
 
 
 def sections(text: str) -> list[tuple[tuple[str, ...], str]]:
@@ -267,7 +287,7 @@ def sections(text: str) -> list[tuple[tuple[str, ...], str]]:
         return found
     for fenced, line in fenced_lines(text):
         match = None if fenced else _HEADING.match(line)
-        name = _MARKS.sub(r"\1", line[match.end() :].rstrip("# \t")).strip() if match else ""
+        name = _heading_name(line[match.end() :]) if match else ""
         # A "heading" as long as a paragraph is one: office files style whole pages as headings.
         if match is None or not name or len(name) > 200:
             lines.append(name if match else line)

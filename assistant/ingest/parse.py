@@ -1,4 +1,4 @@
-"""A document of any format to sections of Markdown, or an `ItemError` that says why not.
+"""A document of any format to sections of Markdown and what it says of itself, or an `ItemError` with the reason.
 
 Parts that are text already are converted here. Files go through a child
 process (`parse_worker.py`), because a parser fed with other people's files
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from assistant.config import Settings
 from assistant.errors import ItemError
 from assistant.ingest import formats, markup, wiki
 from assistant.ingest.formats import Form
+from assistant.ingest.stated import Said, Stated, of_html, of_markdown, of_yaml, stated
 from assistant.model import Part, Section, SourceDocument
 
 log = structlog.get_logger()
@@ -40,6 +41,14 @@ PAGES_AHEAD = 20
 """how far a paragraph is looked for: text that is on no page (a rebuilt table) must not cost a search of all"""
 RECYCLE_AFTER = 500
 """files after which a child is replaced, whatever its parser's allocator has kept"""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A document's text, and what a file says of itself; of parts, the source has said it."""
+
+    sections: list[Section]
+    stated: Stated = field(default_factory=Stated)
 
 
 class Parser:
@@ -64,18 +73,18 @@ class Parser:
             self._child.close()
             self._child = None
 
-    def parse(self, document: SourceDocument) -> list[Section]:
+    def parse(self, document: SourceDocument) -> Parsed:
         """Sections in reading order, none of them blank.
 
         Raises `ItemError` with the reason and the remedy when there is no text to be had.
         """
         if isinstance(document.body, bytes):
-            sections = list(self._file(document, document.body))
+            parsed = self._file(document, document.body)
         else:
-            sections = [section for part in document.body for section in self._part(part)]
-        if not sections:
+            parsed = Parsed([section for part in document.body for section in self._part(part)])
+        if not parsed.sections:
             raise ItemError(_EMPTY)
-        return sections
+        return parsed
 
     def _part(self, part: Part) -> Iterator[Section]:
         media_type = part.media_type.partition(";")[0].strip().lower()
@@ -92,7 +101,7 @@ class Parser:
             return
         yield from _sections(markup.sections(text), part)
 
-    def _file(self, document: SourceDocument, body: bytes) -> Iterator[Section]:
+    def _file(self, document: SourceDocument, body: bytes) -> Parsed:
         if not body:
             raise ItemError(
                 "The file is empty (0 bytes); nothing was indexed. Save its content and sync again."
@@ -108,16 +117,28 @@ class Parser:
             raise ItemError(_NO_TEXT[found.form])
         part = Part(text="", audience=document.audience)
         if found.form is Form.OFFICE:
-            text, pages = self._extract(body, found.mime)
-            sections = _sections(markup.sections(markup.converted(text)), part)
-            yield from _paged(sections, pages) if pages else sections
-            return
+            read = self._extract(body, found.mime)
+            text = markup.converted(read.text)
+            sections = _sections(markup.sections(text), part)
+            if read.pages:
+                sections = _paged(sections, read.pages)
+            # A PDF has no headings, only large letters: of a page's header, or of a line of code.
+            guessed = found.mime == "application/pdf"
+            return Parsed(list(sections), stated(read.said, text, headings=not guessed))
         source = _decoded(body)
         form = Form.WIKI if found.form is Form.TEXT and wiki.looks_like_wiki(source) else found.form
         if form is Form.TEXT:
-            yield from _sections([((), markup.clean(markup.without_tags(source)))], part)
-        else:
-            yield from _sections(markup.sections(self._converted(source, form, found.mime)), part)
+            text = markup.clean(markup.without_tags(source))
+            said = of_yaml(source) if name.lower().endswith((".yml", ".yaml")) else Said()
+            return Parsed(list(_sections([((), text)], part)), stated(said, text, headings=False))
+        text = self._converted(source, form, found.mime)
+        said = (
+            of_html(source) if form is Form.HTML else of_markdown(source) if form is Form.MARKDOWN else Said()
+        )
+        written_as_such = form in {Form.HTML, Form.MARKDOWN, Form.WIKI}
+        return Parsed(
+            list(_sections(markup.sections(text), part)), stated(said, text, headings=written_as_such)
+        )
 
     def _converted(self, source: str, form: Form, mime: str) -> str:
         match form:
@@ -130,15 +151,14 @@ class Parser:
             case Form.XML:
                 return markup.xml_text(source)
             case _:
-                return markup.converted(self._extract(source.encode("utf-8", "replace"), mime)[0])
+                return markup.converted(self._extract(source.encode("utf-8", "replace"), mime).text)
 
     def _html(self, source: str) -> str:
         source = markup.prepared(source)
-        text, _ = self._extract(source.encode("utf-8", "replace"), "text/html")
+        text = self._extract(source.encode("utf-8", "replace"), "text/html").text
         return markup.converted(text) if re.search(r"\w", text) else markup.bare_text(source)
 
-    def _extract(self, body: bytes, mime: str) -> tuple[str, list[tuple[int, str]]]:
-        """The child's answer: Markdown and the bare text of each page."""
+    def _extract(self, body: bytes, mime: str) -> _Read:
         if self._child is not None and not self._child.usable():
             self.close()
         if self._child is None:
@@ -155,7 +175,19 @@ class Parser:
             if formats.is_encrypted_office(body):
                 detail = "encrypted"
             raise ItemError(_failure(reply["error"], detail, settings=self._settings))
-        return reply["text"], [(int(number), text) for number, text in reply["pages"]]
+        pages = [(int(number), text) for number, text in reply["pages"]]
+        return _Read(reply["text"], pages, Said((reply["title"],), tuple(reply["dates"])))
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """The child's answer."""
+
+    text: str
+    """Markdown"""
+    pages: list[tuple[int, str]]
+    """number and bare text of each"""
+    said: Said
 
 
 def _decoded(body: bytes) -> str:
@@ -178,6 +210,7 @@ def _sections(found: list[tuple[tuple[str, ...], str]], part: Part) -> Iterator[
                 role=part.role,
                 created_at=part.created_at,
                 is_solution=part.is_solution,
+                access=part.access,
             )
 
 

@@ -3,7 +3,7 @@
 Started by `parse.py` as a script, without Deskhand's environment: it imports
 nothing of Deskhand, holds no secret, and may be killed at any moment. It
 answers requests of two messages (a JSON header with `mime` and `seconds`, then
-the file's bytes) with one: `{"text", "pages"}` or `{"error", "detail"}`.
+the file's bytes) with one: `{"text", "pages", "title", "dates"}` or `{"error", "detail"}`.
 
     python -I parse_worker.py FILE_DESCRIPTOR MEMORY_MB
 """
@@ -55,9 +55,11 @@ def _config(*, furniture: bool = False) -> kreuzberg.ExtractionConfig:
 
 
 def extract(body: bytes, mime: str) -> dict[str, Any]:
-    """Markdown of the whole file and, where the format has pages, the bare text of each."""
+    """Markdown of the whole file, where the format has pages the bare text of each, and its own title and dates."""
     if mime == "message/rfc822":
-        return {"text": _mail(body), "pages": []}
+        message = email.message_from_bytes(body, policy=email.policy.default)
+        dates = [str(message["Date"])] if message["Date"] else []
+        return {"text": _mail(message), "pages": [], "title": str(message["Subject"] or ""), "dates": dates}
     result = kreuzberg.extract_bytes_sync(body, mime, _config())
     if not result.content.strip():
         result = kreuzberg.extract_bytes_sync(body, mime, _config(furniture=True))
@@ -67,15 +69,30 @@ def extract(body: bytes, mime: str) -> dict[str, Any]:
     if len(text) > MAX_TEXT:
         return {"error": "long", "detail": str(len(text))}
     pages = [(page["page_number"], page["content"]) for page in result.pages or []]
-    return {"text": text, "pages": pages}
+    said: dict[str, Any] = dict(result.metadata)
+    title = said.get("title") or (said.get("subject") if said.get("format_type") == "email" else "")
+    dates = [str(said[key]) for key in ("created_at", "modified_at") if said.get(key)]
+    if mime == "application/pdf":
+        dates += _modified(body)
+    return {"text": text, "pages": pages, "title": str(title or ""), "dates": dates}
 
 
-def _mail(body: bytes) -> str:
+# In a PDF's properties and its XMP, where neither is compressed. The library tells when a
+# PDF was made, not when it was changed.
+_MOD_DATE = re.compile(rb"/ModDate\s{0,3}\(D:(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)")
+_XMP_DATE = re.compile(rb"xmp:ModifyDate(?:>|=[\"'])([\d:TZ+-]{10,25})")
+
+
+def _modified(body: bytes) -> list[str]:
+    dates = [b"%s-%s-%sT%s:%s:%s" % found for found in _MOD_DATE.findall(body)]
+    return [date.decode("ascii") for date in dates + _XMP_DATE.findall(body)]
+
+
+def _mail(message: email.message.EmailMessage) -> str:
     """Subject, people, date and the readable body of a message and of those it forwards.
 
     The library's own reading of plain-text bodies runs their lines together.
     """
-    message = email.message_from_bytes(body, policy=email.policy.default)
     texts: list[str] = []
     for part in message.walk():
         heads = [f"**{name}**: {part[name]}" for name in ("Subject", "From", "To", "Date") if part[name]]

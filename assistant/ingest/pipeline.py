@@ -21,12 +21,12 @@ from assistant.ingest import lexical
 from assistant.ingest.chunk import Chunker, embedding_text
 from assistant.ingest.embed import Embedder
 from assistant.ingest.parse import Parser
+from assistant.ingest.stated import Stated
 from assistant.model import Access, Audience, Chunk, Kind, SourceDocument
 from assistant.store import documents
 from assistant.store.db import Conn, Database, Row
 from assistant.store.sync import fail, unpack
 
-BATCH = 32
 RETRY_SECONDS = 30.0
 
 log = structlog.get_logger()
@@ -62,7 +62,7 @@ class Pipeline:
         self.embedder = embedder
         self.space = space
 
-    def run_batch(self, *, limit: int = BATCH) -> Report | None:
+    def run_batch(self, *, limit: int = documents.BATCH) -> Report | None:
         """Index up to `limit` queued documents; None when none was ready.
 
         A document that can't be used becomes a failure row. Raises `NotRunning`
@@ -94,8 +94,9 @@ class Pipeline:
         return report
 
     def _prepare(self, row: Row) -> _Prepared:
-        sections = self.parser.parse(_document(row))
-        chunks = self.chunker.chunk(sections, title=row["title"])
+        parsed = self.parser.parse(_document(row))
+        row = _with_stated(row, parsed.stated)
+        chunks = self.chunker.chunk(parsed.sections, title=row["title"])
         if not chunks:
             raise ItemError("There is no text in it. Nothing to do, unless it should have some.")
         texts = [embedding_text(row["title"], chunk) for chunk in chunks]
@@ -131,14 +132,22 @@ class Pipeline:
 
     def _failed(self, connection: Conn, row: Row, error: ItemError) -> None:
         if error.permanent or row["attempts"] >= documents.MAX_ATTEMPTS:
-            self._give_up(connection, row, str(error))
+            self._give_up(connection, row, str(error), permanent=error.permanent)
         else:
             documents.later(connection, row["document_id"], seconds=RETRY_SECONDS * 2 ** row["attempts"])
             fail(connection, row["source_id"], row["external_id"], "parse", str(error), row["attempts"])
 
-    def _give_up(self, connection: Conn, row: Row, reason: str) -> None:
+    def _give_up(self, connection: Conn, row: Row, reason: str, *, permanent: bool = True) -> None:
         documents.park(connection, row["document_id"])
-        fail(connection, row["source_id"], row["external_id"], "parse", reason, row["attempts"])
+        fail(
+            connection,
+            row["source_id"],
+            row["external_id"],
+            "parse",
+            reason,
+            row["attempts"],
+            permanent=permanent,
+        )
 
 
 _KILLER = (
@@ -150,6 +159,12 @@ _KILLER = (
 def _words(title: str, text: str) -> dict[int, float]:
     """BM25 weights of a chunk. Its title, which stands in `text` already, counts twice."""
     return lexical.weights(lexical.tokenise(f"{title}\n{text}"))
+
+
+def _with_stated(row: Row, stated: Stated) -> Row:
+    """The row with the file's own title and date, where it has them, in place of its source's."""
+    own = {key: value for key, value in (("title", stated.title), ("created_at", stated.written)) if value}
+    return {**row, **own, "stated": sorted(own)}
 
 
 def _document(row: Row) -> SourceDocument:

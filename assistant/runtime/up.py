@@ -22,9 +22,9 @@ from assistant.runtime.supervisor import Supervisor, stopping_on_signals
 from assistant.runtime.valkey import Valkey
 
 CONNECT_SECONDS = 5
-SYNC, INGEST, BEAT = "sync", "ingest", "beat"
-"""the processes besides the servers; the first two are named for the queues they work on"""
-SYNCS_AT_ONCE = 4
+SYNC, UPKEEP, INGEST, TICK, BEAT, WATCH = "sync", "upkeep", "ingest", "tick", "beat", "watch"
+"""the processes besides the servers; the first four are named for the queues they work on"""
+SYNCS_AT_ONCE, UPKEEPS_AT_ONCE = 4, 2
 CELERY = (sys.executable, "-m", "celery", "--app=workers.app")
 
 
@@ -63,18 +63,27 @@ def standard_processes(settings: Settings) -> list[Process]:
     """What every installation runs; a surface adds its own.
 
     Reading sources waits for the network and indexing for the processor: with a
-    worker each, neither holds the other up.
+    worker each, neither holds the other up. Permissions and inventories have their own,
+    so that a long import delays no revocation, and so has the tick that wakes them all.
     """
     indexers = settings.worker_processes or min(os.cpu_count() or 1, 4)
     return [
         _worker(SYNC, settings, concurrency=SYNCS_AT_ONCE),
+        _worker(UPKEEP, settings, concurrency=UPKEEPS_AT_ONCE),
         _worker(INGEST, settings, concurrency=indexers),
+        _worker(TICK, settings, pool="solo"),
+        Process(name=WATCH, command=(sys.executable, "-m", "workers.watch"), env=environment(settings)),
         Process(name=BEAT, command=(*CELERY, "beat", "--pidfile="), env=environment(settings)),
     ]
 
 
-def _worker(queue: str, settings: Settings, *, concurrency: int) -> Process:
-    options = (f"--queues={queue}", f"--hostname={queue}@%h", f"--concurrency={concurrency}")
+def _worker(queue: str, settings: Settings, *, concurrency: int = 1, pool: str = "prefork") -> Process:
+    options = (
+        f"--queues={queue}",
+        f"--hostname={queue}@%h",
+        f"--concurrency={concurrency}",
+        f"--pool={pool}",
+    )
     return Process(
         name=queue,
         command=(*CELERY, "worker", *options, "--without-gossip", "--without-mingle"),

@@ -113,6 +113,11 @@ class Database:
             )
             yield connection
 
+    def ping(self) -> None:
+        """Raises `NotRunning` with a remedy when the server doesn't answer."""
+        with self._transaction("deskhand_reader") as connection:
+            connection.execute("select 1")
+
     def close(self) -> None:
         for pool in self._pools.values():
             pool.close()

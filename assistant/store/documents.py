@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,10 @@ from pgvector import HalfVector, SparseVector
 from assistant.model import Audience, Chunk
 from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
+from assistant.store.sync import token
 
+BATCH = 32
+"""documents indexed in one transaction"""
 SUSPECT_ATTEMPTS = 3
 """from so many attempts on a document is indexed alone: it may be what kills the worker"""
 MAX_ATTEMPTS = 6
@@ -27,6 +31,7 @@ class Indexed:
     """A document ready to be written: its row of the queue, its chunks and what to store of each."""
 
     row: Row
+    """as the queue gave it; `title` and `created_at` may be the file's own, which `stated` then names"""
     chunks: Sequence[Chunk]
     hashes: Sequence[bytes]
     weights: Sequence[Mapping[int, float]]
@@ -98,7 +103,10 @@ def write(connection: Conn, space: int, documents: Sequence[Indexed]) -> int:
                 {
                     "id": d.row["document_id"],
                     "revision": d.row["revision"],
+                    "title": d.row["title"],
                     "title_embedding": HalfVector(d.title_vector),
+                    "created_at": d.row["created_at"],
+                    "stated": json.dumps({"stated": own} if (own := d.row.get("stated")) else {}),
                 }
                 for d in documents
             ],
@@ -115,6 +123,9 @@ def _values(row: Row, chunk: Chunk) -> dict[str, Any]:
         "ordinal": chunk.ordinal,
         "audience": "internal" if internal else "public",
         "acl": row["acl"],
+        "narrow": None
+        if chunk.access is None
+        else sorted(token(row["realm"], name) for name in chunk.access.tokens),
         "created_at": created,
         "role": chunk.role,
         "is_solution": chunk.is_solution,
@@ -141,6 +152,7 @@ def _record(
         row["kind"],
         values["audience"],
         values["acl"],
+        values["narrow"],
         values["customer_id"],
         values["language"],
         values["created_at"],

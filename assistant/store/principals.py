@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from assistant.errors import ConfigError
 from assistant.model import EVERYONE, Principal
+from assistant.store import sources
 from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
 
@@ -18,9 +19,39 @@ def load(connection: Conn, email: str) -> Principal:
     if not rows:
         raise ConfigError(
             f"No source knows «{email}». Sync a source that lists its users, or check the address "
-            "(`deskhand status --people` lists them)."
+            "(`deskhand people list` shows them)."
         )
     return Principal(rows[0]["id"], frozenset({EVERYONE, *(t for row in rows for t in row["tokens"])}))
+
+
+def fix(connection: Conn, *, source: str, account: str, email: str) -> None:
+    """Say whose account this is, whatever the source says. Raises `ConfigError` when there is none such."""
+    person = email.strip().lower()
+    connection.execute(SQL["principal_upsert"], {"id": person, "name": ""})
+    _identity(connection, source, account, person, fixed=True)
+
+
+def unfix(connection: Conn, *, source: str, account: str) -> None:
+    """Believe the source again, from its next permission sync on; until then it is nobody's account."""
+    _identity(connection, source, account, None, fixed=False)
+
+
+def accounts(connection: Conn, *, source: str | None = None) -> list[Row]:
+    """Accounts of the sources and whom they are taken for."""
+    return connection.execute(SQL["identity_all"], {"source": source}).fetchall()
+
+
+def _identity(connection: Conn, source: str, account: str, person: str | None, *, fixed: bool) -> None:
+    values = {
+        "source": sources.get(connection, source).id,
+        "name": account,
+        "principal": person,
+        "fixed": fixed,
+    }
+    if connection.execute(SQL["identity_fix"], values).fetchone() is None:
+        raise ConfigError(
+            f"«{source}» has no account «{account}». Nothing was changed; `deskhand people list` shows them."
+        )
 
 
 def everybody(connection: Conn) -> list[Row]:

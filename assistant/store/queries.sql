@@ -3,9 +3,8 @@
 -- ── sources and runs ──────────────────────────────────────────────────────
 
 -- name: source_add
-insert into source (name, connector, realm, settings, secrets, sync_every, next_sync_at)
-values (%(name)s, %(connector)s, %(realm)s, %(settings)s, %(secrets)s,
-        make_interval(secs => %(every)s), case when %(every)s::float8 is null then null else now() end)
+insert into source (name, connector, realm, settings, secrets)
+values (%(name)s, %(connector)s, %(realm)s, %(settings)s, %(secrets)s)
 on conflict (name) do nothing
 returning id
 
@@ -21,44 +20,78 @@ select * from source order by name
 -- name: source_remove
 delete from source where id = %(id)s
 
--- name: source_postpone
-update source set next_sync_at = greatest(next_sync_at, now() + make_interval(secs => %(seconds)s))
-where id = %(id)s and sync_every is not null
+-- name: schedule_set
+insert into schedule (source_id, job, every, cron, zone, jitter, next_at)
+values (%(source)s, %(job)s, make_interval(secs => %(every)s), %(cron)s, %(zone)s, make_interval(secs => %(jitter)s),
+        %(next_at)s)
+on conflict (source_id, job) do update set
+  every = excluded.every, cron = excluded.cron, zone = excluded.zone, jitter = excluded.jitter,
+  next_at = excluded.next_at, paused = false, failures = 0
+
+-- name: schedule_drop
+delete from schedule where source_id = %(source)s and job = %(job)s
+
+-- name: schedule_pause
+update schedule set paused = %(paused)s where source_id = %(source)s and job = %(job)s
+
+-- name: schedule_all
+select s.name as source, c.job, extract(epoch from c.every)::float8 as every, c.cron, c.zone,
+  extract(epoch from c.jitter)::float8 as jitter, c.paused, c.next_at, c.failures
+from schedule c join source s on s.id = c.source_id
+where %(source)s::text is null or s.name = %(source)s
+order by s.name, c.job
+
+-- name: schedule_due
+select c.source_id, c.job, extract(epoch from c.every)::float8 as every, c.cron, c.zone,
+  extract(epoch from c.jitter)::float8 as jitter, c.failures
+from schedule c join source s on s.id = c.source_id
+where s.paused = '' and not c.paused and c.next_at <= clock_timestamp()
+for update of c skip locked
+
+-- name: schedule_next
+update schedule set next_at = %(next_at)s where source_id = %(source)s and job = %(job)s
+
+-- name: schedule_outcome
+-- After a failure the next run is later each time, up to an hour, and never sooner than the source asked.
+update schedule set
+  failures = case when %(failed)s then failures + 1 else 0 end,
+  next_at = case when %(failed)s then greatest(next_at, now() + make_interval(secs =>
+    greatest(%(wait)s, least(3600, 30 * 2 ^ least(failures, 7)) * (0.75 + 0.5 * random())))) else next_at end
+where source_id = %(source)s and job = %(job)s
 
 -- name: run_request
-insert into sync_run (source_id, prune_all) values (%(source)s, %(prune_all)s)
-on conflict (source_id) where state in ('queued', 'running') do nothing
+insert into sync_run (source_id, job, prune_all) values (%(source)s, %(job)s, %(prune_all)s)
+on conflict (source_id, job) where state in ('queued', 'running') do update
+  set prune_all = sync_run.prune_all or excluded.prune_all, ready_at = now()
+returning id
 
--- name: run_active
-select id from sync_run where source_id = %(source)s and state in ('queued', 'running')
-
--- name: run_request_due
-with due as (
-  select id, sync_every from source
-  where paused = '' and sync_every is not null and next_sync_at <= now()
-  for update skip locked
-), moved as (
-  update source s set next_sync_at = now() + due.sync_every from due where s.id = due.id returning s.id
-)
-insert into sync_run (source_id) select id from moved
-on conflict (source_id) where state in ('queued', 'running') do nothing
-
--- name: run_orphans
-select r.id from sync_run r
-join source s on s.id = r.source_id
-where r.state in ('queued', 'running')
+-- name: run_waiting
+-- Runs nobody carries, the one that waited longest first: a long import takes its turn like the others.
+select r.id, r.job from sync_run r
+where r.state in ('queued', 'running') and r.job = any (%(jobs)s) and r.ready_at <= now()
   and not exists (
     select from pg_locks l
     where l.locktype = 'advisory' and l.classid = %(lock)s and l.objid = (r.id %% 2147483648)::oid
       and l.objsubid = 2 and l.database = (select oid from pg_database where datname = current_database())
   )
-order by r.slices, r.id
+order by r.heartbeat_at nulls first, r.id
+limit %(limit)s
 
 -- name: run_start
 update sync_run set state = 'running', started_at = coalesce(started_at, now()), heartbeat_at = now(),
   slices = slices + 1
-where id = %(id)s and state in ('queued', 'running')
+where id = %(id)s and state in ('queued', 'running') and ready_at <= now()
 returning *
+
+-- name: run_wait
+update sync_run set ready_at = now() + make_interval(secs => %(seconds)s), note = %(note)s, heartbeat_at = now()
+where id = %(id)s and state in ('queued', 'running')
+
+-- name: run_alive
+update sync_run set heartbeat_at = now() where id = %(id)s
+
+-- name: runs_active
+select id from sync_run where source_id = %(source)s and state in ('queued', 'running')
 
 -- name: run_progressed
 with run as (
@@ -69,8 +102,9 @@ with run as (
 )
 update source set checkpoint = %(checkpoint)s where id = %(source)s
 
--- name: run_deleted
-update sync_run set heartbeat_at = now(), deleted = deleted + %(deleted)s where id = %(id)s
+-- name: run_counted
+update sync_run set heartbeat_at = now(), deleted = deleted + %(deleted)s, changed = changed + %(changed)s
+where id = %(id)s
 
 -- name: run_finish
 update sync_run set state = case when %(error)s = '' then 'done' else 'failed' end, finished_at = now(),
@@ -85,7 +119,8 @@ where r.id = %(id)s
 
 -- name: overview
 select s.id, s.name, s.connector, s.realm, s.paused,
-  extract(epoch from s.sync_every) as sync_every, s.next_sync_at,
+  (select min(next_at) from schedule c where c.source_id = s.id and c.job = 'sync' and not c.paused) as next_sync_at,
+  (select cardinality(missing) from held_prune h where h.source_id = s.id) as held,
   (select count(*) from document d where d.source_id = s.id and d.kind = 'document') as documents,
   (select count(*) from document d where d.source_id = s.id and d.kind = 'ticket') as tickets,
   (select count(*) from chunk c where c.source_id = s.id) as chunks,
@@ -95,7 +130,10 @@ select s.id, s.name, s.connector, s.realm, s.paused,
   r.deleted, r.failed, r.error, r.note
 from source s
 left join lateral (
-  select * from sync_run where source_id = s.id order by id desc limit 1
+  -- What goes on or went wrong is told before what went well.
+  select * from sync_run where source_id = s.id
+  and id in (select max(id) from sync_run where source_id = s.id group by job)
+  order by array_position('{running,queued,failed,done}', state), job = 'sync' desc, id desc limit 1
 ) r on true
 order by s.name
 
@@ -114,15 +152,20 @@ from document d left join pending p on p.document_id = d.id
 where d.source_id = %(source)s and d.external_id = any (%(ids)s)
 
 -- name: document_upsert
+-- What is indexed under the same revision keeps the title and the date that ingest found in the file.
 insert into document (source_id, external_id, kind, audience, acl, title, url, media_type, language,
-                      customer_id, created_at, updated_at, metadata)
+                      customer_id, created_at, updated_at, metadata, parent)
 values (%(source)s, %(external)s, %(kind)s, %(audience)s, %(acl)s, %(title)s, %(url)s, %(media_type)s,
-        %(language)s, %(customer)s, %(created_at)s, %(updated_at)s, %(metadata)s)
+        %(language)s, %(customer)s, %(created_at)s, %(updated_at)s, %(metadata)s, %(parent)s)
 on conflict (source_id, external_id) do update set
-  kind = excluded.kind, audience = excluded.audience, acl = excluded.acl, title = excluded.title,
+  kind = excluded.kind, audience = excluded.audience, acl = excluded.acl,
+  title = case when document.revision = %(revision)s then document.title else excluded.title end,
   url = excluded.url, media_type = excluded.media_type, language = excluded.language,
-  customer_id = excluded.customer_id, created_at = excluded.created_at, updated_at = excluded.updated_at,
-  metadata = excluded.metadata, synced_at = now()
+  customer_id = excluded.customer_id,
+  created_at = case when document.revision = %(revision)s then document.created_at else excluded.created_at end,
+  updated_at = excluded.updated_at,
+  metadata = case when document.revision = %(revision)s then document.metadata else excluded.metadata end,
+  parent = excluded.parent, synced_at = now()
 returning id
 
 -- name: document_set_access
@@ -130,23 +173,60 @@ update document set acl = %(acl)s, synced_at = now()
 where source_id = %(source)s and external_id = %(external)s and acl <> %(acl)s
 returning id
 
+-- name: accesses_changed
+-- Of many documents at once those whose readers are not the stored ones any more.
+update document d set acl = n.acl, synced_at = now()
+from jsonb_to_recordset(%(accesses)s) as n (id text, acl text[])
+where d.source_id = %(source)s and d.external_id = n.id and d.acl <> n.acl
+returning d.id
+
 -- name: access_spread
 -- What a document allows holds for its texts at once, before its new text is indexed.
 with c as (
   update chunk c set acl = d.acl, audience = case when d.audience = 'internal' then 'internal' else c.audience end
-  from document d where d.id = c.document_id and d.id = %(id)s
+  from document d where d.id = c.document_id and d.id = any (%(ids)s)
 )
-update ticket t set acl = d.acl, audience = d.audience from document d where d.id = t.document_id and d.id = %(id)s
+update ticket t set acl = d.acl, audience = d.audience from document d where d.id = t.document_id and d.id = any (%(ids)s)
 
 -- name: document_make_room
 delete from document where source_id = %(source)s and external_id = %(new)s and %(new)s <> %(old)s
 
 -- name: document_rename
-update document set external_id = %(new)s, title = %(title)s, url = %(url)s, synced_at = now()
+update document set external_id = %(new)s, url = %(url)s, synced_at = now(),
+  title = case when metadata->'stated' ? 'title' then title else %(title)s end
 where source_id = %(source)s and external_id = %(old)s
 
 -- name: document_delete
-delete from document where source_id = %(source)s and external_id = any (%(ids)s)
+with gone as (
+  delete from document d
+  where source_id = %(source)s and (external_id = any (%(ids)s) or parent = any (%(ids)s) and parent <> '')
+  returning id, source_id, external_id, kind, synced_at
+)
+insert into tombstone (source_id, external_id, kind, synced_at, chunks)
+select source_id, external_id, kind, synced_at, (select count(*) from chunk c where c.document_id = gone.id) from gone
+
+-- name: document_stored
+select exists (select from document where source_id = %(source)s) as any
+
+-- name: deletions
+select r.deleted, r.prune_all, (select count(*) from document d where d.source_id = r.source_id) as documents
+from sync_run r where r.id = %(run)s
+
+-- name: held_put
+insert into held_prune (source_id, run_id, missing, documents)
+values (%(source)s, %(run)s, %(missing)s, %(documents)s)
+on conflict (source_id) do update set
+  run_id = excluded.run_id, missing = excluded.missing, documents = excluded.documents, held_at = now()
+
+-- name: held_get
+select *, held_at < now() - make_interval(secs => %(apart)s) as old from held_prune where source_id = %(source)s for update
+
+-- name: held_drop
+delete from held_prune where source_id = %(source)s
+
+-- name: held_all
+select s.name as source, cardinality(h.missing) as missing, h.documents, h.held_at, h.missing[1:5] as examples
+from held_prune h join source s on s.id = h.source_id order by s.name
 
 -- name: document_before
 select external_id from document where source_id = %(source)s and synced_at < %(before)s
@@ -163,14 +243,16 @@ returning id
 
 -- name: ticket_upsert
 insert into ticket (document_id, acl, audience, status, requester, requester_email, assignee, priority, product,
-                    version, tags, solved_at, satisfaction, events)
+                    version, tags, solved_at, satisfaction, events, custom_fields, links)
 values (%(id)s, %(acl)s, %(audience)s, %(status)s, %(requester)s, %(requester_email)s, %(assignee)s,
-        %(priority)s, %(product)s, %(version)s, %(tags)s, %(solved_at)s, %(satisfaction)s, %(events)s)
+        %(priority)s, %(product)s, %(version)s, %(tags)s, %(solved_at)s, %(satisfaction)s, %(events)s,
+        %(custom_fields)s, %(links)s)
 on conflict (document_id) do update set
   acl = excluded.acl, audience = excluded.audience, status = excluded.status, requester = excluded.requester,
   requester_email = excluded.requester_email, assignee = excluded.assignee, priority = excluded.priority,
   product = excluded.product, version = excluded.version, tags = excluded.tags, solved_at = excluded.solved_at,
-  satisfaction = excluded.satisfaction, events = excluded.events
+  satisfaction = excluded.satisfaction, events = excluded.events, custom_fields = excluded.custom_fields,
+  links = excluded.links
 
 -- ── the queue ─────────────────────────────────────────────────────────────
 
@@ -207,8 +289,8 @@ returning p.document_id, p.attempts
 -- name: pending_take
 -- The lock is the claim: it falls with the connection, whatever kills the worker.
 select p.document_id, p.source_id, p.revision, p.form, p.body, p.attempts, d.external_id, d.kind, d.title,
-  d.url, d.media_type, d.language, d.audience, d.acl, d.customer_id, d.created_at, d.metadata
-from pending p join document d on d.id = p.document_id
+  d.url, d.media_type, d.language, d.audience, d.acl, d.customer_id, s.realm, d.created_at, d.metadata
+from pending p join document d on d.id = p.document_id join source s on s.id = p.source_id
 where p.document_id = any (%(ids)s) and not p.parked
 order by p.document_id
 for update of p skip locked
@@ -230,14 +312,14 @@ where d.id = p.document_id and f.id = any (%(ids)s)
 -- ── chunks ────────────────────────────────────────────────────────────────
 
 -- name: chunk_of_documents
-select id, document_id, ordinal, hash, audience, acl, created_at, role, is_solution, customer_id, language, page
+select id, document_id, ordinal, hash, audience, acl, narrow, created_at, role, is_solution, customer_id, language, page
 from chunk where document_id = any (%(ids)s) and space_id = %(space)s
 
 -- name: chunk_vectors
 select distinct on (hash) hash, embedding from chunk where space_id = %(space)s and hash = any (%(hashes)s)
 
 -- name: chunk_keep
-update chunk set ordinal = %(ordinal)s, audience = %(audience)s, acl = %(acl)s, created_at = %(created_at)s,
+update chunk set ordinal = %(ordinal)s, audience = %(audience)s, acl = %(acl)s, narrow = %(narrow)s, created_at = %(created_at)s,
   role = %(role)s, is_solution = %(is_solution)s, customer_id = %(customer)s, language = %(language)s,
   page = %(page)s
 where id = %(id)s
@@ -246,12 +328,14 @@ where id = %(id)s
 delete from chunk where id = any (%(ids)s)
 
 -- name: chunk_add
-insert into chunk (document_id, source_id, space_id, ordinal, kind, audience, acl, customer_id, language, created_at,
+insert into chunk (document_id, source_id, space_id, ordinal, kind, audience, acl, narrow, customer_id, language, created_at,
             role, is_solution, headings, page, tokens, text, hash, embedding, terms, weights)
-values (%b, %b, %b, %b, %s, %s, %s, %b, %s, %b, %s, %b, %s, %b, %b, %s, %b, %b, %b, %b)
+values (%b, %b, %b, %b, %s, %s, %s, %s, %b, %s, %b, %s, %b, %s, %b, %b, %s, %b, %b, %b, %b)
 
 -- name: document_indexed
-update document set revision = %(revision)s, title_embedding = %(title_embedding)s where id = %(id)s
+update document set revision = %(revision)s, title = %(title)s, title_embedding = %(title_embedding)s,
+  created_at = %(created_at)s, metadata = metadata || %(stated)s::jsonb
+where id = %(id)s
 
 -- name: failure_clear
 delete from failure f using document d
@@ -275,20 +359,33 @@ select term, count(*) from chunk, unnest(terms) as term group by term
 -- ── failures ──────────────────────────────────────────────────────────────
 
 -- name: failure_record
-insert into failure as f (source_id, external_id, stage, reason, attempts)
-values (%(source)s, %(external)s, %(stage)s, %(reason)s, %(attempts)s)
+insert into failure as f (source_id, external_id, stage, reason, attempts, permanent)
+values (%(source)s, %(external)s, %(stage)s, %(reason)s, %(attempts)s, %(permanent)s)
 on conflict (source_id, external_id) do update set
-  stage = excluded.stage, reason = excluded.reason, last_at = now(),
+  stage = excluded.stage, permanent = excluded.permanent, reason = excluded.reason, last_at = now(),
   attempts = case when excluded.stage = 'read' then f.attempts + 1 else excluded.attempts end
 
 -- name: failure_forget
 delete from failure where source_id = %(source)s and external_id = any (%(ids)s)
+
+-- name: failure_outlived
+-- What was read again and is indexed already, so that no indexing will clear it.
+delete from failure f using document d
+where f.source_id = %(source)s and f.external_id = any (%(ids)s) and f.stage = 'read'
+  and d.source_id = f.source_id and d.external_id = f.external_id and d.revision is not null
+  and not exists (select from pending p where p.document_id = d.id)
+
+-- name: failure_before
+select external_id from failure where source_id = %(source)s and stage = 'read' and last_at < %(before)s
 
 -- name: failure_list
 select f.id, s.name as source, f.external_id, f.stage, f.reason, f.attempts, f.first_at, f.last_at
 from failure f join source s on s.id = f.source_id
 where %(source)s::text is null or s.name = %(source)s
 order by f.last_at desc, f.id desc
+
+-- name: failure_passing
+select f.id from failure f where f.source_id = %(source)s and not f.permanent and f.stage <> 'read'
 
 -- name: failure_sources_to_read
 select distinct source_id from failure where id = any (%(ids)s) and stage = 'read'
@@ -297,13 +394,26 @@ select distinct source_id from failure where id = any (%(ids)s) and stage = 'rea
 
 -- name: principal_upsert
 insert into principal (id, name) values (%(id)s, %(name)s)
-on conflict (id) do update set name = excluded.name where principal.name <> excluded.name
+on conflict (id) do update set name = excluded.name where principal.name <> excluded.name and excluded.name <> ''
 
 -- name: identity_upsert
--- An admin's correction of the person is kept: only an unset one is filled in.
+-- An admin's word about who somebody is outlasts the source's.
 insert into identity as i (source_id, realm, name, principal_id)
 values (%(source)s, %(realm)s, %(name)s, %(principal)s)
-on conflict (source_id, name) do update set principal_id = coalesce(i.principal_id, excluded.principal_id)
+on conflict (source_id, name) do update
+  set principal_id = case when i.fixed then i.principal_id else excluded.principal_id end
+
+-- name: identity_fix
+update identity set principal_id = %(principal)s, fixed = %(fixed)s
+where source_id = %(source)s and name = %(name)s
+returning name
+
+-- name: identity_all
+select s.name as source, i.name as account, i.principal_id as person, i.fixed,
+  (select count(*) from membership m where m.source_id = i.source_id and m.user_name = i.name) as groups
+from identity i join source s on s.id = i.source_id
+where %(source)s::text is null or s.name = %(source)s
+order by s.name, i.name
 
 -- name: membership_replace
 with gone as (

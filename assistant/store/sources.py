@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from assistant.errors import ConfigError
+from assistant.store import schedule
 from assistant.store.db import Conn, Row
+from assistant.store.schedule import Job, Times
 from assistant.store.sql import SQL
 
 ACTIVE_RUN_LOCK = 0x0D15
@@ -25,6 +27,7 @@ class Source:
     secrets: bytes | None
     checkpoint: Mapping[str, Any] | None
     paused: str
+    prune_share: float
 
     @classmethod
     def of(cls, row: Row) -> Source:
@@ -41,6 +44,7 @@ def add(
     secrets: bytes | None,
     every_seconds: float | None,
 ) -> int:
+    """A new source, synced at once and then every so often; without `every_seconds` only when asked."""
     row = connection.execute(
         SQL["source_add"],
         {
@@ -49,12 +53,16 @@ def add(
             "realm": realm,
             "settings": json.dumps(settings),
             "secrets": secrets,
-            "every": every_seconds,
         },
     ).fetchone()
     if row is None:
         raise ConfigError(f"There is a source «{name}» already. Nothing was changed; choose another name.")
-    return int(row["id"])
+    source_id = int(row["id"])
+    if every_seconds is not None:
+        for job, times in schedule.DEFAULTS.items():
+            chosen = Times(every=every_seconds) if job is Job.SYNC else times
+            schedule.put(connection, source_id, job, chosen, now=job in (Job.SYNC, Job.PERMISSIONS))
+    return source_id
 
 
 def get(connection: Conn, name: str) -> Source:
@@ -79,43 +87,77 @@ def remove(connection: Conn, source: Source) -> None:
     connection.execute(SQL["source_remove"], {"id": source.id})
 
 
-def request(connection: Conn, source: Source, *, prune_all: bool = False) -> int:
+def request(connection: Conn, source: Source, *, job: Job = Job.SYNC, prune_all: bool = False) -> int:
     """Id of the run that will do it: a new one, or the one already under way."""
-    connection.execute(SQL["run_request"], {"source": source.id, "prune_all": prune_all})
-    row = connection.execute(SQL["run_active"], {"source": source.id}).fetchone()
-    if row is None:
-        raise ConfigError(f"The sync of «{source.name}» could not be queued; try again.")
+    row = connection.execute(
+        SQL["run_request"], {"source": source.id, "job": job.value, "prune_all": prune_all}
+    ).fetchone()
+    assert row is not None, "an upsert returns its row"  # noqa: S101 - states an invariant
     return int(row["id"])
 
 
-def due(connection: Conn) -> list[int]:
-    """Runs to send a message for: those just become due, and those nobody carries."""
-    connection.execute(SQL["run_request_due"])
-    return [int(row["id"]) for row in connection.execute(SQL["run_orphans"], {"lock": ACTIVE_RUN_LOCK})]
+def request_all(connection: Conn, source: Source, *, prune_all: bool = False) -> list[int]:
+    """Ids of the runs that bring a source wholly up to date: its people, its items, what is gone."""
+    return [
+        request(connection, source, job=job, prune_all=prune_all)
+        for job in (Job.PERMISSIONS, Job.SYNC, Job.INVENTORY)
+    ]
+
+
+def request_due(connection: Conn) -> None:
+    """Turn what the schedules say into runs."""
+    for source_id, job in schedule.claim_due(connection):
+        connection.execute(SQL["run_request"], {"source": source_id, "job": job.value, "prune_all": False})
+
+
+def waiting(connection: Conn, jobs: Collection[Job], *, limit: int = 100) -> list[int]:
+    """Runs of these jobs that could be carried now and are not, the longest waiting first."""
+    rows = connection.execute(
+        SQL["run_waiting"], {"jobs": [j.value for j in jobs], "lock": ACTIVE_RUN_LOCK, "limit": limit}
+    )
+    return [int(row["id"]) for row in rows]
+
+
+def take(connection: Conn, jobs: Collection[Job]) -> Row | None:
+    """Carry the next waiting run for as long as `connection` lives; None when there is none."""
+    for run_id in waiting(connection, jobs):
+        if (run := carry(connection, run_id)) is not None:
+            return run
+    return None
 
 
 def carry(connection: Conn, run_id: int) -> Row | None:
     """Take the run for as long as `connection` lives, or None when another worker has it."""
-    taken = connection.execute(
-        "select pg_try_advisory_lock(%s, %s) as ok", (ACTIVE_RUN_LOCK, run_id % 2**31)
-    ).fetchone()
+    key = (ACTIVE_RUN_LOCK, run_id % 2**31)
+    taken = connection.execute("select pg_try_advisory_lock(%s, %s) as ok", key).fetchone()
     if taken is None or not taken["ok"]:
         return None
-    return connection.execute(SQL["run_start"], {"id": run_id}).fetchone()
+    run = connection.execute(SQL["run_start"], {"id": run_id}).fetchone()
+    if run is None:  # it ended, or has to wait, since it was looked up
+        connection.execute("select pg_advisory_unlock(%s, %s)", key)
+    return run
 
 
-def finish(connection: Conn, run_id: int, *, error: str = "", note: str = "") -> None:
-    """End a run: failed with an `error`, else done, perhaps with a `note` for the admin."""
-    connection.execute(SQL["run_finish"], {"id": run_id, "error": error, "note": note})
+def alive(connection: Conn, run_id: int) -> None:
+    connection.execute(SQL["run_alive"], {"id": run_id})
+
+
+def wait(connection: Conn, run_id: int, *, seconds: float, note: str = "") -> None:
+    """The run goes on, but not before so many seconds have passed."""
+    connection.execute(SQL["run_wait"], {"id": run_id, "seconds": seconds, "note": note})
+
+
+def finish(connection: Conn, run: Row, *, error: str = "", note: str = "", wait: float = 0.0) -> None:
+    """End a run: failed with an `error`, else done, perhaps with a `note` for the admin.
+
+    After an error the next scheduled one waits, the longer the more often it failed in a row.
+    """
+    connection.execute(SQL["run_finish"], {"id": run["id"], "error": error, "note": note})
+    schedule.outcome(connection, run["source_id"], run["job"], failed=bool(error), wait=wait)
 
 
 def pause(connection: Conn, source_id: int, reason: str) -> None:
     connection.execute("update source set paused = %s where id = %s", (reason, source_id))
-
-
-def postpone(connection: Conn, source_id: int, *, seconds: float) -> None:
-    """The source asked to be left alone for a while."""
-    connection.execute(SQL["source_postpone"], {"id": source_id, "seconds": seconds})
 
 
 def resume(connection: Conn, source_id: int) -> None:
@@ -125,6 +167,17 @@ def resume(connection: Conn, source_id: int) -> None:
 def overview(connection: Conn) -> list[Row]:
     """One row a source: counts of documents, tickets, chunks, pending, failures, and its last run."""
     return connection.execute(SQL["overview"]).fetchall()
+
+
+def stored(connection: Conn, source_id: int) -> bool:
+    """Whether anything of the source is here."""
+    row = connection.execute(SQL["document_stored"], {"source": source_id}).fetchone()
+    return bool(row and row["any"])
+
+
+def active(connection: Conn, source_id: int) -> list[int]:
+    """Ids of its runs that are not done yet."""
+    return [int(row["id"]) for row in connection.execute(SQL["runs_active"], {"source": source_id})]
 
 
 def run(connection: Conn, run_id: int) -> Row | None:

@@ -6,18 +6,19 @@ import base64
 import dataclasses
 import datetime as dt
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from assistant.errors import SourceError
+from assistant.errors import ItemError
 from assistant.model import (
     EVERYONE,
     Access,
     AccessChanged,
     Batch,
+    Change,
     Customer,
     Delete,
     Failed,
@@ -28,6 +29,7 @@ from assistant.model import (
     SourceDocument,
     Upsert,
 )
+from assistant.store import breaker
 from assistant.store.db import Conn, Row
 from assistant.store.sources import Source
 from assistant.store.sql import SQL
@@ -93,7 +95,8 @@ def commit_batch(connection: Conn, source: Source, run_id: int, batch: Batch) ->
         elif isinstance(change, Delete):
             upserts.pop(change.external_id, None)
     _renames(connection, source, [c for c in batch.changes if isinstance(c, Renamed)])
-    _deletes(connection, source, [c.external_id for c in batch.changes if isinstance(c, Delete)], counts)
+    gone = [c.external_id for c in batch.changes if isinstance(c, Delete)]
+    delete(connection, source, breaker.admitted(connection, source, run_id, gone), counts)
     _access(connection, source, [c for c in batch.changes if isinstance(c, AccessChanged)], counts)
     _upserts(connection, source, upserts, counts)
     for change in batch.changes:
@@ -114,8 +117,16 @@ def commit_batch(connection: Conn, source: Source, run_id: int, batch: Batch) ->
 
 
 def fail(
-    connection: Conn, source_id: int, external_id: str, stage: str, reason: str, attempts: int = 1
+    connection: Conn,
+    source_id: int,
+    external_id: str,
+    stage: str,
+    reason: str,
+    attempts: int = 1,
+    *,
+    permanent: bool = False,
 ) -> None:
+    """Record it. `permanent`: the same bytes will fail again, so it is retried only when somebody asks."""
     connection.execute(
         SQL["failure_record"],
         {
@@ -124,6 +135,7 @@ def fail(
             "stage": stage,
             "reason": _clean(reason)[:2000],
             "attempts": attempts,
+            "permanent": permanent,
         },
     )
 
@@ -141,7 +153,8 @@ def _renames(connection: Conn, source: Source, changes: list[Renamed]) -> None:
         connection.execute(SQL["document_rename"], values)
 
 
-def _deletes(connection: Conn, source: Source, ids: list[str], counts: Counts) -> None:
+def delete(connection: Conn, source: Source, ids: list[str], counts: Counts) -> None:
+    """Remove documents and what is attached to them; a tombstone without text stays of each."""
     if ids:
         ids = [_clean(i) for i in ids]
         connection.execute(SQL["pending_lock"], {"source": source.id, "ids": ids})
@@ -161,7 +174,49 @@ def _access(connection: Conn, source: Source, changes: Iterable[AccessChanged], 
         row = connection.execute(SQL["document_set_access"], values).fetchone()
         if row:
             counts.changed += 1
-            connection.execute(SQL["access_spread"], {"id": row["id"]})
+            connection.execute(SQL["access_spread"], {"ids": [row["id"]]})
+
+
+def commit_accesses(connection: Conn, source: Source, changes: Sequence[AccessChanged]) -> int:
+    """Store who may read these documents now; returns for how many that is news."""
+    accesses = [{"id": _clean(c.external_id), "acl": acl(source, c.access)} for c in changes]
+    rows = connection.execute(
+        SQL["accesses_changed"], {"source": source.id, "accesses": json.dumps(accesses)}
+    ).fetchall()
+    if rows:
+        connection.execute(SQL["access_spread"], {"ids": [row["id"] for row in rows]})
+    return len(rows)
+
+
+def load(connection: Conn, source: Source, batch: Batch) -> Batch:
+    """`batch` with the bodies that had to be fetched: only of revisions the store doesn't have.
+
+    What can't be fetched becomes `Failed`. Raises `SourceError` when the source gives out.
+    """
+    lazy = [
+        c.document.external_id
+        for c in batch.changes
+        if isinstance(c, Upsert) and c.document.fetch is not None
+    ]
+    if not lazy:
+        return batch
+    rows = connection.execute(
+        SQL["document_known"], {"source": source.id, "ids": [_clean(i) for i in lazy]}
+    ).fetchall()
+    known = {row["external_id"]: row["revision"] for row in rows}
+
+    def loaded(change: Change) -> Change:
+        if not isinstance(change, Upsert) or (fetch := change.document.fetch) is None:
+            return change
+        document = change.document
+        if known.get(_clean(document.external_id)) == document.revision:
+            return Upsert(dataclasses.replace(document, fetch=None))
+        try:
+            return Upsert(dataclasses.replace(document, body=fetch(), fetch=None))
+        except ItemError as error:
+            return Failed(document.external_id, str(error))
+
+    return dataclasses.replace(batch, changes=tuple(loaded(change) for change in batch.changes))
 
 
 def _customer(connection: Conn, source: Source, customer: Customer | None, tokens: list[str]) -> int | None:
@@ -202,7 +257,7 @@ def _upserts(connection: Conn, source: Source, documents: dict[str, SourceDocume
         ).fetchone()
         assert row is not None, "an upsert returns its row"  # noqa: S101 - states an invariant
         if old and (old["acl"] != tokens or old["audience"] != document.audience):
-            connection.execute(SQL["access_spread"], {"id": row["id"]})
+            connection.execute(SQL["access_spread"], {"ids": [row["id"]]})
         if document.ticket is not None:
             connection.execute(SQL["ticket_upsert"], _ticket_values(int(row["id"]), document, tokens))
         if old and old["revision"] == document.revision:
@@ -224,6 +279,7 @@ def _upserts(connection: Conn, source: Source, documents: dict[str, SourceDocume
             counts.changed += 1
         else:
             counts.added += 1
+    connection.execute(SQL["failure_outlived"], {"source": source.id, "ids": ids})
 
 
 def _document_values(
@@ -242,7 +298,9 @@ def _document_values(
         "customer": customer,
         "created_at": document.created_at,
         "updated_at": document.updated_at,
+        "revision": document.revision,
         "metadata": json.dumps(dict(document.metadata), default=_plain).replace("\\u0000", ""),
+        "parent": _clean(document.parent),
     }
 
 
@@ -252,38 +310,25 @@ def _ticket_values(document_id: int, document: SourceDocument, tokens: list[str]
     assert ticket is not None, "the caller looked"  # noqa: S101 - states an invariant
     values = {k: _clean(v) for k, v in dataclasses.asdict(ticket).items()}
     values["tags"] = [_clean(tag) for tag in ticket.tags]
-    values["events"] = json.dumps(values["events"], default=_plain)
+    for name in ("events", "custom_fields", "links"):
+        values[name] = json.dumps(values[name], default=_plain).replace("\\u0000", "")
     return {**values, "id": document_id, "acl": tokens, "audience": document.audience.value}
 
 
-def prune(
-    connection: Conn, source: Source, run_id: int, present: set[str], *, before: dt.datetime, confirmed: bool
-) -> int:
-    """Delete what a complete inventory no longer has and no batch touched since `before`.
-
-    Raises `SourceError` and deletes nothing when most of the source would go: an
-    unmounted share and an expired token look just like that. Returns the count.
-    """
-    rows = connection.execute(SQL["document_before"], {"source": source.id, "before": before}).fetchall()
-    gone = [row["external_id"] for row in rows if row["external_id"] not in present]
-    if len(gone) > max(20, len(rows) // 2) and not confirmed:
-        raise SourceError(
-            f"{len(gone)} of {len(rows)} documents of «{source.name}» are missing from its listing, which "
-            "looks like a fault of the source. Nothing was deleted. If they are really gone, confirm with "
-            f"`deskhand source sync {source.name} --prune-all`."
-        )
-    counts = Counts()
-    for start in range(0, len(gone), 500):
-        _deletes(connection, source, gone[start : start + 500], counts)
-    connection.execute(SQL["run_deleted"], {"id": run_id, "deleted": counts.deleted})
-    return counts.deleted
+def count(connection: Conn, run_id: int, counts: Counts) -> None:
+    """Add what a permission sync or an inventory changed to its run's row."""
+    connection.execute(
+        SQL["run_counted"], {"id": run_id, "deleted": counts.deleted, "changed": counts.changed}
+    )
 
 
 def commit_memberships(connection: Conn, source: Source, members: Iterable[Member]) -> int:
     """Replace the source's users and groups by `members`; returns how many users there are.
 
-    A user with a verified e-mail address becomes (or joins) the person of that address.
+    A user with a verified e-mail address becomes (or joins) the person of that address. Read
+    from the source first, written afterwards: no transaction waits for a network.
     """
+    members = list(members)
     connection.execute("select pg_advisory_xact_lock(hashtext(%s))", (f"members {source.id}",))
     seen: list[str] = []
     for member in members:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,25 @@ if TYPE_CHECKING:
 
 QUOTE = 160
 """characters of a quote shown"""
+_MARKERS = re.compile(r"\s*(?:\[\d+\])+$")
+
+
+class Runs:
+    """Shows a marker once, after the last of the sentences that follow one another and share it.
+
+    The answer itself keeps one after every sentence, so that each can be traced.
+    """
+
+    def __init__(self) -> None:
+        self.held = ""
+
+    def add(self, text: str) -> str:
+        """What can be shown when `text`, a sentence with its markers, has come."""
+        found = _MARKERS.search(text)
+        bare, markers = (text[: found.start()], found[0]) if found else (text, "")
+        shown = bare if markers == self.held else self.held + bare
+        self.held = markers
+        return shown
 
 
 def drain(events: Iterable[Event], console: Console, *, quiet: bool = False) -> Answer:
@@ -23,18 +43,19 @@ def drain(events: Iterable[Event], console: Console, *, quiet: bool = False) -> 
     from assistant.answer.engine import Done, Status, TextDelta
 
     answer: Answer | None = None
+    runs = Runs()
     with console.status("searching …") as status:
         for event in events:
             if isinstance(event, Status) and not quiet:
                 status.update(f"{event.step} …")
             elif isinstance(event, TextDelta) and not quiet:
                 status.stop()
-                console.print(escape(event.text), end="", soft_wrap=True)
+                console.print(escape(runs.add(event.text)), end="", soft_wrap=True)
             elif isinstance(event, Done):
                 answer = event.answer
     assert answer is not None, "a stream ends with Done"  # noqa: S101 - states an invariant
     if not quiet:
-        console.print()
+        console.print(escape(runs.held), soft_wrap=True)
         show_sources(answer, console)
     return answer
 

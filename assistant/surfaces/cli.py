@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,9 +16,9 @@ from assistant.app import Assistant
 from assistant.config import settings
 from assistant.errors import ConfigError, DeskhandError
 from assistant.model import Audience, Kind, Principal
-from assistant.store import conversations, principals, sources
+from assistant.store import conversations, sources
 from assistant.store.search import Filters
-from assistant.surfaces import cli_eval, cli_sources
+from assistant.surfaces import cli_eval, cli_people, cli_sources
 from assistant.surfaces.terminal import (
     As,
     Json,
@@ -39,6 +40,7 @@ app = typer.Typer(
 models = typer.Typer(no_args_is_help=True, help="Model weights: data that is fetched, not installed.")
 app.add_typer(cli_sources.source, name="source")
 app.add_typer(cli_sources.failure, name="failures")
+app.add_typer(cli_people.people, name="people")
 app.add_typer(models, name="models")
 app.add_typer(cli_eval.evaluation, name="eval")
 
@@ -57,14 +59,23 @@ AsOf = Annotated[
 @app.command()
 def up() -> None:
     """Run everything until Ctrl-C: database, broker, workers, scheduler. Restarts what dies."""
-    from assistant.runtime.up import running, standard_processes
+    from assistant.runtime.process import Process
+    from assistant.runtime.up import environment, running, standard_processes
+    from assistant.surfaces.api.serve import address
 
     config = settings()
     pull_needed()
     started = time.monotonic()
-    with running(config, migrate=_migrate, processes=standard_processes(config)) as supervisor:
+    web = Process(
+        name="web",
+        command=(sys.executable, "-m", "assistant.surfaces.api.serve"),
+        env=environment(config),
+        ready=lambda: bool(address(config.state)),
+    )
+    with running(config, migrate=_migrate, processes=[*standard_processes(config), web]) as supervisor:
         out.print(f"✓ Deskhand runs ({time.monotonic() - started:.1f} s). Ctrl-C stops it; nothing is lost.")
         out.print(f"  logs: {config.state / 'logs'} · sources: `deskhand source list` · try: `deskhand ask`")
+        out.print(f"  web: {address(config.state)} (hooks of sources: /hooks/NAME)")
         supervisor.wait()
 
 
@@ -114,19 +125,16 @@ def doctor(
 @app.command()
 def status(
     as_json: Json = False,
-    people: Annotated[bool, typer.Option("--people", help="Who is known, and their groups.")] = False,
 ) -> None:
     """What runs, and how far each source is."""
     from assistant.runtime.supervisor import read_status
 
     with opened() as assistant, assistant.database.writer() as connection:
-        rows = principals.everybody(connection) if people else sources.overview(connection)
+        rows = sources.overview(connection)
     running = read_status(settings().state)
     processes = [dataclasses.asdict(p) for p in running.processes] if running and running.alive else []
     if as_json:
-        print_json(rows if people else {"processes": processes, "sources": rows})
-    elif people:
-        print_rows(rows, {"id": "Person", "name": "Name", "groups": "Groups"}, empty="Nobody yet.")
+        print_json({"processes": processes, "sources": rows})
     else:
         headings = {
             "name": "Process",
@@ -139,7 +147,7 @@ def status(
             print_rows(processes, headings)
             out.print()
         for row in rows:
-            row["note"] = row["paused"] or row["error"] or row["note"] or ""
+            row["note"] = cli_sources.remark(row)
         print_rows(rows, cli_sources.SOURCE_COLUMNS, empty="No source yet: `deskhand source add`.")
 
 

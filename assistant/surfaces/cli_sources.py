@@ -7,6 +7,7 @@ import re
 import sys
 import time
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,8 @@ from rich.progress import (
 
 from assistant.app import Assistant, build_connector, split_secrets
 from assistant.errors import ConfigError, SourceError
-from assistant.store import conversations, failures, secrets, sources
+from assistant.store import breaker, conversations, failures, schedule, secrets, sources
+from assistant.store.schedule import Job, Times
 from assistant.surfaces.terminal import Json, err, opened, out, print_json, print_rows
 from connectors.registry import CONNECTORS, connector_class
 
@@ -67,16 +69,16 @@ def add(
     chosen = {**_from_file(file), **_pairs(values or [])}
     if sys.stdin.isatty():
         chosen = {**_ask(connector, chosen), **chosen}
-    made = build_connector(connector, chosen)
-    try:
-        found = made.check()
-    except SourceError as error:
-        raise ConfigError(f"{error} The source was not added.") from error
-    finally:
-        made.close()
     seconds = parse_every(every)
     plain, hidden = split_secrets(connector, chosen)
     with opened() as assistant:
+        made = build_connector(connector, chosen, assistant.network)
+        try:
+            found = made.check()
+        except SourceError as error:
+            raise ConfigError(f"{error} The source was not added.") from error
+        finally:
+            made.close()
         sealed = secrets.seal(assistant.settings, hidden)
         with assistant.database.writer() as connection:
             sources.add(
@@ -93,8 +95,8 @@ def add(
         out.print(f"Source «{name}» added; it is synced {'every ' + every if seconds else 'when asked'}.")
         if wait:
             with assistant.database.writer() as connection:
-                run_id = sources.request(connection, sources.get(connection, name))
-            follow(assistant, run_id)
+                runs = sources.request_all(connection, sources.get(connection, name))
+            follow(assistant, runs)
 
 
 @source.command("list")
@@ -106,7 +108,7 @@ def list_sources(as_json: Json = False) -> None:
         print_json(rows)
         return
     for row in rows:
-        row["note"] = row["paused"] or row["error"] or row["note"] or ""
+        row["note"] = remark(row)
     print_rows(rows, SOURCE_COLUMNS, empty="No source yet: `deskhand source add NAME CONNECTOR`.")
 
 
@@ -125,14 +127,105 @@ def sync(
             chosen = sources.everything(connection) if name == "all" else [sources.get(connection, name)]
             for one in chosen:
                 sources.resume(connection, one.id)
-            runs = [sources.request(connection, one, prune_all=prune_all) for one in chosen]
+            runs = [sources.request_all(connection, one, prune_all=prune_all) for one in chosen]
         if not wait:
             out.print("Queued.")
             return
-        for run_id in runs:
-            result = follow(assistant, run_id, quiet=as_json)
+        for of_source in runs:
+            result = follow(assistant, of_source, quiet=as_json)
             if as_json:
                 print_json(result)
+
+
+@source.command("schedule")
+def set_schedule(
+    name: Annotated[str, typer.Argument(help="The source; without a job its schedules are listed.")],
+    job: Annotated[
+        Job | None,
+        typer.Argument(help="sync, permissions (who may read what), inventory (what is gone), retry."),
+    ] = None,
+    every: Annotated[str, typer.Option(help="An interval: 30s, 15m, 6h, 1d; or never.")] = "",
+    cron: Annotated[str, typer.Option(help="Times as cron has them, «30 6 * * 1-5».")] = "",
+    zone: Annotated[str, typer.Option(help="Time zone of --cron.")] = "UTC",
+    jitter: Annotated[str, typer.Option(help="Up to so much later, so that not all begin at once.")] = "",
+    pause: Annotated[bool | None, typer.Option("--pause/--resume", help="Suspend the job, or go on.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show or set when each job of a source is done."""
+    with opened() as assistant, assistant.database.writer() as connection:
+        one = sources.get(connection, name)
+        if job is not None and pause is not None:
+            schedule.pause(connection, one.id, job, paused=pause)
+        if job is not None and every == "never":
+            schedule.drop(connection, one.id, job)
+        elif job is not None and (every or cron):
+            late = parse_every(jitter) if jitter else None
+            times = Times(parse_every(every) if every else None, cron, zone, late or 0.0)
+            schedule.put(connection, one.id, job, times)
+        elif job is None and (every or cron or pause is not None):
+            raise ConfigError(
+                "Name the job as well: sync, permissions, inventory or retry. Nothing was changed."
+            )
+        if job is not None:
+            conversations.audit(
+                connection, actor="cli", action="source.schedule", object=f"{name} {job.value}"
+            )
+        rows = schedule.everything(connection, source=name)
+    if as_json:
+        print_json(rows)
+        return
+    columns = {
+        "job": "Job",
+        "every": "Every (s)",
+        "cron": "Cron",
+        "zone": "Zone",
+        "jitter": "Jitter (s)",
+        "paused": "Paused",
+        "next_at": "Next",
+    }
+    print_rows(rows, columns, empty=f"«{name}» is synced only when asked.")
+
+
+@source.command("held")
+def held_back(as_json: Json = False) -> None:
+    """Deletions that wait for you, because too many documents disappeared at once."""
+    with opened() as assistant, assistant.database.writer() as connection:
+        rows = breaker.held(connection)
+    if as_json:
+        print_json(rows)
+        return
+    columns = {
+        "source": "Source",
+        "missing": "Missing",
+        "documents": "Of",
+        "held_at": "Since",
+        "examples": "For example",
+    }
+    print_rows(rows, columns, empty="No deletion is held back.")
+    if rows:
+        out.print(
+            "Confirm with `deskhand source sync NAME --prune-all`, if they are really gone.", markup=False
+        )
+
+
+@source.command()
+def pause(name: str) -> None:
+    """Stop syncing a source until `deskhand source resume`; what is indexed stays."""
+    with opened() as assistant, assistant.database.writer() as connection:
+        sources.pause(connection, sources.get(connection, name).id, "Paused by an admin.")
+        conversations.audit(connection, actor="cli", action="source.pause", object=name)
+    out.print(f"«{name}» is paused. `deskhand source resume {name}` goes on from where it was.")
+
+
+@source.command()
+def resume(name: str) -> None:
+    """Sync a paused source again, from where it was."""
+    with opened() as assistant, assistant.database.writer() as connection:
+        one = sources.get(connection, name)
+        sources.resume(connection, one.id)
+        sources.request_all(connection, one)
+        conversations.audit(connection, actor="cli", action="source.resume", object=name)
+    out.print(f"«{name}» is synced again.")
 
 
 @source.command()
@@ -148,8 +241,17 @@ def remove(name: str, yes: Annotated[bool, typer.Option("--yes", help="Don't ask
     out.print(f"«{name}» is gone, and nothing of it can be found any more.")
 
 
-def follow(assistant: Assistant, run_id: int, *, quiet: bool = False) -> dict[str, Any]:
-    """Watch a run until its source is read and indexed. Raises `SourceError` when it failed."""
+def remark(row: Mapping[str, Any]) -> str:
+    """What an admin should know of a source: why it stands still, what failed, what awaits confirmation."""
+    held = f"{row['held']:,} deletions are held back: see `deskhand source held`." if row["held"] else ""
+    return row["paused"] or row["error"] or held or row["note"] or ""
+
+
+def follow(assistant: Assistant, runs: Sequence[int], *, quiet: bool = False) -> dict[str, Any]:
+    """Watch the runs of a source (see `sources.request_all`) until it is read and indexed.
+
+    Returns the sync's row, with what the others deleted and noted. Raises `SourceError` when one failed.
+    """
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -161,22 +263,26 @@ def follow(assistant: Assistant, run_id: int, *, quiet: bool = False) -> dict[st
         task = progress.add_task("waiting for the worker", total=None)
         while True:
             with assistant.database.writer() as connection:
-                row = sources.run(connection, run_id)
-            if row is None:
+                rows = [row for run_id in runs if (row := sources.run(connection, run_id))]
+            if len(rows) < len(runs):
                 raise ConfigError("The source was removed meanwhile.")
+            row = next(row for row in rows if row["job"] == Job.SYNC)
+            failed = next((row["error"] for row in rows if row["state"] == "failed"), "")
             read = row["added"] + row["changed"] + row["unchanged"]
-            reading = row["state"] in ("queued", "running")
+            reading = any(row["state"] in ("queued", "running") for row in rows)
             progress.update(
                 task,
                 description=f"{row['source']}: {'reading' if reading else 'indexing'}",
                 total=max(row["total"] or 0, read) or None,
                 completed=max(read - row["pending"], 0),
             )
-            if not reading and (row["pending"] == 0 or row["state"] == "failed"):
+            if failed or (not reading and row["pending"] == 0):
                 break
             time.sleep(0.25)
-    if row["state"] == "failed":
-        raise SourceError(row["error"])
+    if failed:
+        raise SourceError(failed)
+    row["deleted"] = sum(one["deleted"] for one in rows)
+    row["note"] = " ".join(one["note"] for one in rows if one["note"])
     if not quiet:
         out.print(
             f"✓ {row['source']}: {row['added']} new, {row['changed']} changed, {row['unchanged']} unchanged, "

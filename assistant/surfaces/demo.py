@@ -44,8 +44,8 @@ def run(picture: Path | None = None) -> None:
         try:
             with opened() as assistant:
                 with step("Sync of the sample company"):
-                    for run_id in add_sample(assistant, sample):
-                        follow(assistant, run_id)
+                    for runs in add_sample(assistant, sample):
+                        follow(assistant, runs)
                 with step("Load of the generator"):
                     _ = assistant.generator
                 _ask(assistant, sample)
@@ -62,8 +62,8 @@ def run(picture: Path | None = None) -> None:
         out.save_svg(str(picture), title="make demo", code_format=plain)
 
 
-def add_sample(assistant: Assistant, sample: Path) -> list[int]:
-    """Add the sample's two sources where missing, and ask for a sync of both."""
+def add_sample(assistant: Assistant, sample: Path) -> list[list[int]]:
+    """Add the sample's two sources where missing, and ask for a sync of both; the runs of each."""
     with assistant.database.writer() as connection:
         _add(
             connection,
@@ -88,7 +88,7 @@ def add_sample(assistant: Assistant, sample: Path) -> list[int]:
             },
         )
         return [
-            sources.request(connection, sources.get(connection, name))
+            sources.request_all(connection, sources.get(connection, name))
             for name in ("fernhill-files", "fernhill-tickets")
         ]
 

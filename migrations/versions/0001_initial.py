@@ -13,10 +13,14 @@ depends_on = None
 # What decides whether a text may be read stands here once; every policy and the
 # one function that bypasses policies call it. A setting that was SET LOCAL
 # comes back as '' after its transaction, hence nullif.
+#
+# `narrow` is a second condition of single texts, such as the right to read comments;
+# null where there is none.
 VISIBLE = """
-create function visible(acl text[], audience text) returns boolean
+create function visible(acl text[], narrow text[], audience text) returns boolean
 language sql stable parallel safe as $$
   select acl && nullif(current_setting('deskhand.tokens', true), '')::text[]
+     and (narrow is null or narrow && nullif(current_setting('deskhand.tokens', true), '')::text[])
      and (audience = 'public' or current_setting('deskhand.audience', true) = 'internal')
 $$;
 """
@@ -40,22 +44,40 @@ create table source (
   realm text not null,
   settings jsonb not null default '{}',
   secrets bytea,
-  sync_every interval check (sync_every >= interval '10 seconds'),
-  next_sync_at timestamptz,
   paused text not null default '',
+  prune_share real not null default 0.2 check (prune_share between 0 and 1),
   checkpoint jsonb,
   created_at timestamptz not null default now()
 );
 comment on column source.realm is 'prefix of its access tokens: sources of one realm share users and groups';
 comment on column source.paused is 'why it is not synced; empty when it is';
+comment on column source.prune_share is 'an inventory that misses a larger share deletes nothing until it is confirmed';
+
+create table schedule (
+  source_id int not null references source on delete cascade,
+  job text not null check (job in ('sync', 'permissions', 'inventory', 'retry')),
+  every interval check (every >= interval '10 seconds'),
+  cron text not null default '',
+  zone text not null default 'UTC',
+  jitter interval not null default '0',
+  paused boolean not null default false,
+  next_at timestamptz,
+  failures int not null default 0,
+  primary key (source_id, job),
+  check ((every is null) <> (cron = ''))
+);
+comment on column schedule.failures is 'in a row; each doubles the wait for the next run';
+create index schedule_next on schedule (next_at) where not paused;
 
 create table sync_run (
   id bigint generated always as identity primary key,
   source_id int not null references source on delete cascade,
+  job text not null default 'sync' check (job in ('sync', 'permissions', 'inventory', 'retry')),
   state text not null default 'queued' check (state in ('queued', 'running', 'done', 'failed')),
   requested_at timestamptz not null default now(),
   started_at timestamptz,
   heartbeat_at timestamptz,
+  ready_at timestamptz not null default now(),
   finished_at timestamptz,
   slices int not null default 0,
   prune_all boolean not null default false,
@@ -69,8 +91,29 @@ create table sync_run (
   note text not null default ''
 );
 comment on column sync_run.prune_all is 'a person confirmed that most documents are really gone';
-create unique index sync_run_active on sync_run (source_id) where state in ('queued', 'running');
+comment on column sync_run.ready_at is 'not carried on before: the source asked for a pause, or its queue is full';
+create unique index sync_run_active on sync_run (source_id, job) where state in ('queued', 'running');
 create index sync_run_source on sync_run (source_id, id desc);
+
+create table held_prune (
+  source_id int primary key references source on delete cascade,
+  run_id bigint not null,
+  missing text[] not null,
+  documents int not null,
+  held_at timestamptz not null default now()
+);
+comment on table held_prune is 'what an inventory missed and was not deleted: too much at once';
+create table tombstone (
+  id bigint generated always as identity primary key,
+  source_id int not null,
+  external_id text not null,
+  kind text not null,
+  chunks int not null,
+  synced_at timestamptz not null,
+  deleted_at timestamptz not null default now()
+);
+comment on table tombstone is 'that a document was here and until when; nothing of its text';
+create index tombstone_source on tombstone (source_id, external_id);
 """
 
 PEOPLE = """
@@ -84,8 +127,10 @@ create table identity (
   realm text not null,
   name text not null,
   principal_id text references principal on delete set null,
+  fixed boolean not null default false,
   primary key (source_id, name)
 );
+comment on column identity.fixed is 'an admin said who this is; the source no longer decides';
 create index identity_principal on identity (principal_id);
 create table membership (
   source_id int not null references source on delete cascade,
@@ -127,10 +172,13 @@ create table document (
   synced_at timestamptz not null default now(),
   revision text,
   metadata jsonb not null default '{}',
+  parent text not null default '',
   title_embedding halfvec,
   unique (source_id, external_id)
 );
 comment on column document.revision is 'the revision its chunks were made from; null before the first';
+comment on column document.parent is 'external id of the ticket it is attached to';
+create index document_parent on document (source_id, parent) where parent <> '';
 create index document_customer on document (customer_id) where customer_id is not null;
 
 create table ticket (
@@ -147,7 +195,9 @@ create table ticket (
   tags text[] not null default '{}',
   solved_at timestamptz,
   satisfaction text not null default '',
-  events jsonb not null default '[]'
+  events jsonb not null default '[]',
+  custom_fields jsonb not null default '{}',
+  links jsonb not null default '[]'
 );
 
 create table chunk (
@@ -159,6 +209,7 @@ create table chunk (
   kind text not null,
   audience text not null check (audience in ('public', 'internal')),
   acl text[] not null,
+  narrow text[],
   customer_id int,
   language text not null default '',
   created_at timestamptz,
@@ -219,6 +270,7 @@ create table failure (
   stage text not null check (stage in ('read', 'parse', 'index')),
   reason text not null,
   attempts int not null default 1,
+  permanent boolean not null default false,
   first_at timestamptz not null default now(),
   last_at timestamptz not null default now(),
   unique (source_id, external_id)
@@ -303,7 +355,7 @@ begin
   return query
   select c.id, (-(c.weights <#> query))::real
   from chunk c
-  where visible(c.acl, c.audience)
+  where visible(c.acl, c.narrow, c.audience)
     and c.space_id = space
     and (rare is null or c.terms && rare)
     and (sources is null or c.source_id = any (sources))
@@ -329,10 +381,10 @@ alter table message enable row level security;
 alter table citation enable row level security;
 alter table feedback enable row level security;
 
-create policy readable on document for select to deskhand_reader using (visible(acl, audience));
-create policy readable on ticket for select to deskhand_reader using (visible(acl, audience));
-create policy readable on chunk for select to deskhand_reader using (visible(acl, audience));
-create policy readable on customer for select to deskhand_reader using (visible(acl, 'public'));
+create policy readable on document for select to deskhand_reader using (visible(acl, null, audience));
+create policy readable on ticket for select to deskhand_reader using (visible(acl, null, audience));
+create policy readable on chunk for select to deskhand_reader using (visible(acl, narrow, audience));
+create policy readable on customer for select to deskhand_reader using (visible(acl, null, 'public'));
 
 create policy own on conversation to deskhand_reader
   using (principal_id = nullif(current_setting('deskhand.principal', true), ''));
@@ -359,11 +411,11 @@ grant select, insert on feedback to deskhand_reader;
 grant insert on audit_log to deskhand_reader;
 grant usage on all sequences in schema deskhand to deskhand_reader, deskhand_writer;
 
-grant select, insert, update, delete on source, sync_run, principal, identity, membership, customer,
-  document, ticket, chunk, term_stat, pending, failure, embedding_space to deskhand_writer;
+grant select, insert, update, delete on source, schedule, sync_run, held_prune, principal, identity, membership,
+  customer, document, ticket, chunk, term_stat, pending, failure, embedding_space to deskhand_writer;
 grant truncate on term_stat to deskhand_writer;
 grant select, update on corpus_stat to deskhand_writer;
-grant select, insert on audit_log, evaluation to deskhand_writer;
+grant select, insert on audit_log, evaluation, tombstone to deskhand_writer;
 """
 
 
@@ -375,8 +427,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("""
       drop function lexical;
-      drop table evaluation, audit_log, feedback, citation, message, conversation, failure, pending,
-        corpus_stat, term_stat, chunk, ticket, document, customer, membership, identity, principal,
+      drop table evaluation, audit_log, tombstone, held_prune, schedule, feedback, citation, message, conversation,
+        failure, pending, corpus_stat, term_stat, chunk, ticket, document, customer, membership, identity, principal,
         sync_run, source, embedding_space;
       drop function visible;
     """)

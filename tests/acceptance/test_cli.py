@@ -163,7 +163,7 @@ def test_status_and_lists_are_json_for_scripts(desk: Settings) -> None:
     )
     assert rows["fernhill-tickets"]["tickets"] == len((SAMPLE / "tickets.jsonl").read_text().splitlines())
     assert from_json(deskhand(desk, "failures", "list", "--json")) == []
-    people = from_json(deskhand(desk, "status", "--people", "--json"))
+    people = from_json(deskhand(desk, "people", "list", "--json"))
     assert MARA in {p["id"] for p in people}
     assert {m["name"] for m in from_json(deskhand(desk, "models", "list", "--json"))}
     assert all(c["ok"] for c in from_json(deskhand(desk, "doctor", "--json")))

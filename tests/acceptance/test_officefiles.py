@@ -60,7 +60,7 @@ def _parsed(parser: Parser, file: Path) -> Outcome:
     started = time.monotonic()
     reason = ""
     try:
-        sections = parser.parse(document)
+        sections = parser.parse(document).sections
         assert all(section.text.strip() for section in sections)
         "".join(section.text for section in sections).encode()
     except ItemError as error:
@@ -100,7 +100,7 @@ def test_sound_files_give_their_text(outcomes: list[Outcome]) -> None:
 def test_pages_are_told_where_the_format_has_them(suffix: str) -> None:
     file = DATA / "normal" / "terrier" / f"document.{suffix}"
     with Parser(Settings()) as parser:
-        sections = parser.parse(_document(file))
+        sections = parser.parse(_document(file)).sections
     assert [section.page for section in sections] == [1, 2]
     assert sections[1].text.startswith("Stet clita kasd")
 

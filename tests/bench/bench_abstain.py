@@ -1,19 +1,23 @@
 """Fits and reports the abstention's logistic: who is declined who had an answer, and who should have been.
 
-    DESKHAND_TEST_DATA=../shared/data python tests/bench/bench_abstain.py
+    DESKHAND_TEST_DATA=../shared/data python -m tests.bench.bench_abstain
 
 Question sets with known answerability, each over an index in memory (cosine of the
-configured embedder plus 0.3 BM25, both z-scored; chunks of ~150 words):
+configured embedder plus 0.3 BM25, both z-scored; chunks of ~150 words; mtrag as the
+retriever does it):
 
 - thunderbird: tickets whose linked article is in the knowledge base; questions about
   another product of the same maker have none. 600 tickets, 500 questions.
 - stackfaq: paraphrases of FAQ questions; for half of them the thread is taken out.
 - clapnq: questions over all passages; the unanswerable half has a passage on its topic.
+- mtrag: turns of conversations over their reference passages, those that can't be
+  understood counted among the unanswerable.
 - taken-out (reported only, never fitted): the same tickets, with the linked articles
   left out of what was found. Labels are sparse, so some can still be answered.
 
 A question belongs to the development half when the SHA-256 of its id is even. Only
-that half is fitted, each set and class with equal weight. Writes results/abstain.json.
+that half is fitted, each set and class with equal weight; what is shipped was fitted on
+the sample company's questions as well. Writes results/abstain.json and .png.
 """
 
 from __future__ import annotations
@@ -24,24 +28,29 @@ import json
 import math
 import os
 import re
-import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from assistant.answer import abstain, extract
+from assistant.answer import abstain, extract, rewrite
 from assistant.answer.text import stems
 from assistant.config import Settings
+from assistant.evaluate.memory import MemoryRetriever
+from assistant.evaluate.questions import Question
 from assistant.ingest import embed
-from assistant.model import Kind, Passage
+from assistant.ingest.chunk import Chunker
+from assistant.model import Kind, Passage, Turn
+from assistant.retrieve.nodes import from_node
+from tests.bench import convert
+from tests.bench.output import plotted, save
+from tests.paths import DATA
 
-DATA = Path(os.environ.get("DESKHAND_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-RESULTS = Path(__file__).parent / "results"
-SETS = ("thunderbird", "stackfaq", "clapnq")
+SETS = ("thunderbird", "stackfaq", "clapnq", "mtrag")
+FEATURES = tuple(field.name for field in fields(abstain.Features))
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
@@ -104,8 +113,19 @@ class Index:
     def ask(self, set_: str, id_: str, question: str, answerable: bool, without: Iterable[str] = ()) -> Asked:
         question = " ".join(question.split()[:120])
         passages = self.find(question, without=without)
-        candidates = extract.read(question, passages, encode=self.embedder.encode)
-        return Asked(set_, id_, answerable, astuple(abstain.features(question, passages, candidates)))
+        return asked(set_, id_, question, answerable, passages, self.embedder)
+
+
+def asked(
+    set_: str,
+    id_: str,
+    question: str,
+    answerable: bool,
+    passages: Sequence[Passage],
+    embedder: embed.Embedder,
+) -> Asked:
+    candidates = extract.read(question, passages, encode=embedder.encode)
+    return Asked(set_, id_, answerable, astuple(abstain.features(question, passages, candidates)))
 
 
 def pieces(text: str, words: int = 150) -> list[str]:
@@ -164,6 +184,17 @@ def clapnq(embedder: embed.Embedder) -> Iterable[Asked]:
         yield index.ask("clapnq", row["id"], row["input"], bool(row["answerable"]))
 
 
+def mtrag(embedder: embed.Embedder) -> Iterable[Asked]:
+    chunker = Chunker(embedder.tokenizer_file)
+    for row in convert.mtragun(DATA):
+        question = Question.model_validate(row)
+        turns = [Turn(turn.role, turn.content) for turn in question.history]
+        text = rewrite.carry_over(question.question, turns)
+        found = MemoryRetriever(question.passages or (), embedder=embedder, chunker=chunker).retrieve(text)
+        if passages := [from_node(node) for node in found]:
+            yield asked("mtrag", question.id, text, question.answerable, passages, embedder)
+
+
 def fit(asked: list[Asked]) -> tuple[Any, float]:
     """Weighted logistic regression by Newton's method; every set and class counts the same."""
     x = np.array([a.features for a in asked])
@@ -199,32 +230,44 @@ def curve(asked: list[Asked], confidence: Any) -> dict[str, Any]:
     return report
 
 
+def plot(curves: dict[str, Any]) -> None:
+    """Of each set's test half, the unanswerable declined over the answerable declined."""
+    with plotted("abstain", size=(6, 5)) as axes:
+        for name in (*SETS, "all"):
+            rows = [row for row in curves[name]["test"].values() if None not in row]
+            axes.plot([row[0] for row in rows], [row[1] for row in rows], "o-", label=name)
+        axes.set(xlabel="answerable, declined", ylabel="unanswerable, declined", xlim=(0, 1), ylim=(0, 1))
+        axes.set_title(f"Declining, by threshold {THRESHOLDS[0]} … {THRESHOLDS[-1]}")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+
+
 def main() -> None:
     if not DATA.is_dir():
-        sys.exit(f"Skipped: there is no folder {DATA}; set DESKHAND_TEST_DATA.")
+        raise SystemExit("skipped: the data folder is absent")
     models = os.environ.get("DESKHAND_MODELS")
     embedder = embed.load(Settings(models=Path(models) if models else None))
-    asked: list[Asked] = []
-    for source in (thunderbird, stackfaq, clapnq):
-        asked += source(embedder)
-        print(f"{source.__name__}: {len(asked)} questions so far", flush=True)
-    coefficients, intercept = fit([a for a in asked if a.development and a.set in SETS])
-    names = ("cosine", "sentence", "length", "unknown")
-    fitted = dict(zip(names, (round(float(c), 2) for c in coefficients), strict=True))
-    shipped = curve(asked, lambda a: abstain.confidence(abstain.Features(*a.features)))
-    sizes = Counter(f"{a.set} {'answerable' if a.answerable else 'unanswerable'}" for a in asked)
-    report = {
-        "questions": dict(sizes),
-        "fitted": {"intercept": round(intercept, 2), **fitted},
-        "shipped threshold": abstain.THRESHOLD,
-        "declined of answerable, of unanswerable, by threshold (shipped coefficients)": shipped,
-    }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "abstain.json").write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report["fitted"]))
+    found: list[Asked] = []
+    for source in (thunderbird, stackfaq, clapnq, mtrag):
+        found += source(embedder)
+        print(f"{source.__name__}: {len(found)} questions so far", flush=True)
+    coefficients, intercept = fit([a for a in found if a.development and a.set in SETS])
+    fitted = dict(zip(FEATURES, (round(float(c), 2) for c in coefficients), strict=True))
+    shipped = curve(found, lambda a: abstain.confidence(abstain.Features(*a.features)))
+    plot(shipped)
+    print(json.dumps({"intercept": round(intercept, 2), **fitted}))
     for name, halves in shipped.items():
         for half, rows in halves.items():
             print(f"{name:12s} {half:12s}", "  ".join(f"{t}: {a}/{b}" for t, (a, b) in rows.items()))
+    save(
+        "abstain",
+        {
+            "questions": Counter(f"{a.set} {'' if a.answerable else 'un'}answerable" for a in found),
+            "fitted": {"intercept": round(intercept, 2), **fitted},
+            "shipped threshold": abstain.THRESHOLD,
+            "declined of answerable, of unanswerable, by threshold (shipped coefficients)": shipped,
+        },
+    )
 
 
 if __name__ == "__main__":

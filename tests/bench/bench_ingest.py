@@ -19,7 +19,8 @@ import os
 import pstats
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,9 +36,9 @@ from assistant.model import Batch
 from assistant.store import sources
 from assistant.store.db import Conn
 from assistant.store.sync import commit_batch
-from tests.bench.bench_sync import MAPPING
-from tests.bench.output import RESULTS, save
+from tests.bench.output import plotted, save
 from tests.paths import DATA
+from tests.thunderbird import TICKETS, ticket_export
 
 NAME = "bench_ingest"
 TARGET = 0.85
@@ -56,13 +57,7 @@ STEPS = {
 def batches(documents: int) -> Iterator[tuple[str, Batch]]:
     """Half files, half tickets, as the connectors hand them over."""
     share = {"path": str(DATA / "thunderbird/fileshare/kb-html"), "access": "everyone"}
-    export = {
-        "path": str(DATA / "thunderbird/tickets/tickets_2024-2025.jsonl.gz"),
-        "access": "everyone",
-        "text_media_type": "text/html",
-        "status_values": {"true": "solved", "false": "open", "null": "open"},
-        "mapping": MAPPING,
-    }
+    export = ticket_export(DATA / TICKETS, "everyone")
     for name, settings in (("directory", share), ("ticket-export", export)):
         connector = build_connector(name, settings)
         left = documents // 2
@@ -110,43 +105,50 @@ def drain(assistant: Assistant) -> None:
         pass
 
 
-def worker(settings: Settings, ready: Any, go: Any) -> None:
-    """One process of the two; it loads what a worker has loaded, then waits for the start."""
+def indexer(settings: Settings, ready: Any, go: Any) -> None:
+    """A process that indexes; it loads what a worker has loaded, then waits for the start."""
+    with started(settings, ready, go) as assistant:
+        drain(assistant)
+
+
+def encoder(settings: Settings, ready: Any, go: Any, texts: list[str]) -> None:
+    """A process that only embeds."""
+    with started(settings, ready, go) as assistant:
+        for start in range(0, len(texts), 64):
+            assistant.embedder.encode(texts[start : start + 64])
+
+
+@contextmanager
+def started(settings: Settings, ready: Any, go: Any) -> Generator[Assistant]:
     log.configure("WARNING")
     assistant = Assistant(settings, threads=1)
     assistant.embedder.encode(["warm"])
     _ = assistant.pipeline
     ready.release()
     go.wait()
-    drain(assistant)
+    yield assistant
     assistant.close()
 
 
-def by_processes(settings: Settings, count: int) -> float:
-    """Seconds in which `count` processes empty the queue."""
+def by_processes(work: Callable[..., None], settings: Settings, parts: Sequence[Sequence[Any]]) -> float:
+    """Seconds in which one process a part does its `work`, loading aside."""
     context = multiprocessing.get_context("spawn")
     ready, go = context.Semaphore(0), context.Event()
-    processes = [context.Process(target=worker, args=(settings, ready, go)) for _ in range(count)]
+    processes = [context.Process(target=work, args=(settings, ready, go, *part)) for part in parts]
     for process in processes:
         process.start()
     for _ in processes:
         ready.acquire()
-    started = time.perf_counter()
-    go.set()
-    for process in processes:
-        process.join()
-        if process.exitcode:
-            raise SystemExit("a worker failed")
-    return time.perf_counter() - started
 
+    def run() -> None:
+        go.set()
+        for process in processes:
+            process.join()
 
-def embed_share(settings: Settings, texts: list[str], ready: Any, go: Any) -> None:
-    assistant = Assistant(settings, threads=1)
-    assistant.embedder.encode(["warm"])
-    ready.release()
-    go.wait()
-    for start in range(0, len(texts), 64):
-        assistant.embedder.encode(texts[start : start + 64])
+    seconds = timed(run)
+    if any(process.exitcode for process in processes):
+        raise SystemExit("a process failed")
+    return seconds
 
 
 def timed(run: Callable[[], object]) -> float:
@@ -223,8 +225,9 @@ def measure(settings: Settings, given: argparse.Namespace) -> dict[str, Any]:
         one = timed(functools.partial(drain, assistant))
         alone = timed(functools.partial(blocks, assistant, texts, titles))
         refill(owner)
-        many = by_processes(settings, cores)
-        many_alone = alone_by_processes(settings, texts + titles, cores)
+        many = by_processes(indexer, settings, [()] * cores)
+        every = texts + titles
+        many_alone = by_processes(encoder, settings, [(every[n::cores],) for n in range(cores)])
         count = len(texts)
         rounds.append(
             {
@@ -264,36 +267,12 @@ def blocks(assistant: Assistant, texts: list[str], titles: list[str]) -> None:
         assistant.embedder.encode(texts[start : start + size] + list(islice(rest, 32)))
 
 
-def alone_by_processes(settings: Settings, texts: list[str], count: int) -> float:
-    context = multiprocessing.get_context("spawn")
-    ready, go = context.Semaphore(0), context.Event()
-    processes = [
-        context.Process(target=embed_share, args=(settings, texts[n::count], ready, go)) for n in range(count)
-    ]
-    for process in processes:
-        process.start()
-    for _ in processes:
-        ready.acquire()
-    started = time.perf_counter()
-    go.set()
-    for process in processes:
-        process.join()
-    return time.perf_counter() - started
-
-
 def plot(shares: dict[str, float]) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axis = pyplot.subplots(figsize=(7, 3))
-    axis.barh(list(shares), [100 * value for value in shares.values()])
-    axis.invert_yaxis()
-    axis.set_xlabel("% of the time of one process, profiled")
-    axis.set_title("Ingest: where the time goes")
-    RESULTS.mkdir(exist_ok=True)
-    figure.savefig(RESULTS / "ingest.png", dpi=120, bbox_inches="tight")
+    with plotted("ingest", size=(7, 3)) as axis:
+        axis.barh(list(shares), [100 * value for value in shares.values()])
+        axis.invert_yaxis()
+        axis.set_xlabel("% of the time of one process, profiled")
+        axis.set_title("Ingest: where the time goes")
 
 
 if __name__ == "__main__":

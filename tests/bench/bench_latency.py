@@ -1,9 +1,9 @@
 """How fast and how complete a search is for those who may read little or much.
 
-    DESKHAND_TEST_DATABASE=postgresql://… python -m tests.bench.bench_latency [--queries 60] [--plans]
+    python -m tests.bench.bench_latency STATE/calm [--queries 60] [--plans]
 
-copies the database (it must be idle: PostgreSQL copies only what nobody uses), gives its
-documents random and topical permissions, and asks real tickets of the folder of test data as
+starts the servers of an installation that `bench_sync STATE` left, copies its database, gives the
+copy's documents random and topical permissions, and asks real tickets of the folder of test data as
 principals who may read from 0.1 to 100 % of it. For each: p50 and p95 of `Retriever.passages`
 with and without embedding the question, recall@10 of the dense leg against an exact
 search, overlap@10 of the lexical leg with exact BM25. `--plans` measures both plans of the
@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,7 +35,7 @@ from pgvector import HalfVector, SparseVector
 from pydantic import SecretStr
 from scipy.cluster.vq import kmeans2
 
-from assistant import log
+from assistant import log, servers
 from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.ingest import embed, lexical
@@ -46,7 +46,8 @@ from assistant.store.db import Conn, Database
 from assistant.store.documents import MAX_TERM
 from assistant.store.search import Filters
 from assistant.store.sql import SQL
-from tests.bench.output import RESULTS, save
+from tests.bench.output import plotted, save
+from tests.installation import installation
 from tests.paths import DATA, MODELS
 
 SHARES = (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.001)
@@ -296,46 +297,42 @@ class Bench:
 
 
 def plot(results: Mapping[str, Mapping[str, Any]], name: str) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 3, figsize=(15, 4.5))
-    for kind in KINDS:
-        rows = [results[f"{kind}-{share}"] for share in SHARES]
-        place = [100 * share for share in SHARES]
-        axes[0].plot(place, [r["dense_recall@10"] for r in rows], "o-", label=kind)
-        axes[1].plot(place, [r["bm25_overlap@10"] for r in rows], "o-", label=kind)
-        axes[2].plot(place, [r["passages_ms"]["p50"] for r in rows], "o-", label=f"{kind} p50")
-        axes[2].plot(place, [r["passages_ms"]["p95"] for r in rows], "x--", label=f"{kind} p95")
-    axes[0].axhline(TARGET, color="grey", lw=0.8)
-    for axis, title in zip(
-        axes, ("dense leg: recall@10", "BM25 leg: overlap@10", "Retriever.passages, ms"), strict=True
-    ):
-        axis.set_xscale("log")
-        axis.set_xlabel("% of the documents that may be read")
-        axis.set_title(title)
-        axis.legend(fontsize="small")
-        axis.grid(alpha=0.3)
-    axes[0].set_ylim(0, 1.02)
-    axes[1].set_ylim(0, 1.02)
-    RESULTS.mkdir(exist_ok=True)
-    figure.savefig(RESULTS / f"{name}.png", dpi=120, bbox_inches="tight")
+    with plotted(name, columns=3, size=(15, 4.5)) as axes:
+        for kind in KINDS:
+            rows = [results[f"{kind}-{share}"] for share in SHARES]
+            place = [100 * share for share in SHARES]
+            axes[0].plot(place, [r["dense_recall@10"] for r in rows], "o-", label=kind)
+            axes[1].plot(place, [r["bm25_overlap@10"] for r in rows], "o-", label=kind)
+            axes[2].plot(place, [r["passages_ms"]["p50"] for r in rows], "o-", label=f"{kind} p50")
+            axes[2].plot(place, [r["passages_ms"]["p95"] for r in rows], "x--", label=f"{kind} p95")
+        axes[0].axhline(TARGET, color="grey", lw=0.8)
+        titles = ("dense leg: recall@10", "BM25 leg: overlap@10", "Retriever.passages, ms")
+        for axis, title in zip(axes, titles, strict=True):
+            axis.set_xscale("log")
+            axis.set_xlabel("% of the documents that may be read")
+            axis.set_title(title)
+            axis.legend(fontsize="small")
+            axis.grid(alpha=0.3)
+        axes[0].set_ylim(0, 1.02)
+        axes[1].set_ylim(0, 1.02)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("installation", type=Path, help="its state folder; nothing in it is changed")
     parser.add_argument("--queries", type=int, default=60)
     parser.add_argument("--plans", action="store_true", help="every plan and budget, not only the chosen")
     given = parser.parse_args()
     log.configure("WARNING")
-    url = os.environ.get("DESKHAND_TEST_DATABASE", "")
-    if not url:
-        raise SystemExit("Name a synced database in DESKHAND_TEST_DATABASE; it is copied, not changed.")
-    with copied(url) as copy:
+    if not DATA.is_dir():
+        raise SystemExit("skipped: the data folder is absent")
+    # Without its processes: PostgreSQL copies only what nobody uses.
+    with (
+        installation(given.installation, MODELS, working=False) as desk,
+        copied(servers.database_url(desk.settings)) as copy,
+    ):
         ids, vectors = centres(copy)
         permit(copy, ids, permissions(vectors))
         assistant = Assistant(Settings(models=MODELS, database_url=SecretStr(copy)))

@@ -1,12 +1,13 @@
 """nDCG@10 of Deskhand's hybrid search beside its legs alone and a LlamaIndex PGVectorStore, in one run.
 
     python -m tests.bench.bench_retrieval [--peer-python /path/to/python] [--limit N]
-        [--tickets-source NAME --as EMAIL]
+        [--installation STATE/calm]
 
-Sets: SciFact test, StackFAQ test, Thunderbird kb_retrieval dev; with a synced source of the Thunderbird
-tickets also recall@10 of ticket_retrieval dev, as of each ticket's day. The peer has the same embedder
-and runs in an environment of its own (see peer_pgvectorstore.py). All databases are on the server the
-settings name, or the embedded one that runs. Writes results/retrieval.json and .png.
+Sets: SciFact test, StackFAQ test, Thunderbird kb_retrieval dev; over an installation that `bench_sync STATE`
+left also recall@10 of ticket_retrieval dev, as of each ticket's day. The peer has the same embedder and
+runs in an environment of its own (see peer_pgvectorstore.py). All databases are on the servers of that
+installation, which are started, or else on the server the settings name or the embedded one that runs.
+Writes results/retrieval.json and .png.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from assistant.evaluate.results import Result
 from assistant.evaluate.statistics import Estimate, estimate
 from assistant.model import Principal
 from assistant.retrieve.fusion import Legs
+from tests.bench.bench_sync import SUPPORT
 from tests.bench.output import RESULTS, save
-from tests.paths import DATA
+from tests.installation import REALM, installation
+from tests.paths import DATA, MODELS
 
 SETS = (("scifact", "test"), ("stackfaq", "test"), ("thunderbird/bench/kb_retrieval", "dev"))
 TICKETS = "thunderbird/bench/ticket_retrieval"
@@ -102,9 +105,9 @@ def measured(
     return scores, seconds
 
 
-def tickets(assistant: Assistant, given: argparse.Namespace) -> tuple[Scores, dict[str, Any]]:
-    task = beir.task(DATA / TICKETS, split="dev", limit=given.limit)
-    principal = assistant.principal(given.who)
+def tickets(assistant: Assistant, limit: int | None) -> Scores:
+    task = beir.task(DATA / TICKETS, split="dev", limit=limit)
+    principal = Principal("bench", frozenset({f"{REALM}/{SUPPORT}"}))
     scores: dict[str, Any] = {}
     for legs in Legs:
         run = retrieval.run(
@@ -112,12 +115,12 @@ def tickets(assistant: Assistant, given: argparse.Namespace) -> tuple[Scores, di
             task,
             legs=legs,
             principal=principal,
-            source=given.tickets_source,
+            source="tickets",
             as_of_field="created",
             progress=quiet,
         )
         scores[legs.value] = run.scores
-    return scores, {}
+    return scores
 
 
 def differences(scores: Scores, measure: str) -> dict[str, Estimate | None]:
@@ -152,29 +155,41 @@ def plot(table: Sequence[tuple[str, Scores, str]], file: Path) -> None:
     results.plot(made, file)
 
 
+@contextmanager
+def searched(folder: Path | None) -> Generator[Assistant]:
+    """Of the installation in `folder`, of which only the servers run, or of the configured one."""
+    if folder is not None:
+        with installation(folder, MODELS, working=False) as desk, desk.assistant() as assistant:
+            yield assistant
+    else:
+        assistant = Assistant(config.load())
+        try:
+            yield assistant
+        finally:
+            assistant.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--peer-python", type=Path, default=Path("peer/bin/python"))
     parser.add_argument("--limit", type=int, help="only so many queries of each set")
-    parser.add_argument("--tickets-source", default="", help="a synced source of the Thunderbird tickets")
-    parser.add_argument("--as", dest="who", default="", help="whose permissions hold for it")
+    parser.add_argument("--installation", type=Path, help="state folder with the synced tickets")
     given = parser.parse_args()
     log.configure("WARNING")
     if not DATA.is_dir():
         raise SystemExit("skipped: the data folder is absent")
-    assistant = Assistant(config.load())
     table: list[tuple[str, Scores, str]] = []
     times: dict[str, Any] = {}
-    for name, split in SETS:
-        scores, times[name] = measured(assistant, name, split, given)
-        table.append((Path(name).name, scores, "ndcg@10"))
-        show(*table[-1])
-    if given.tickets_source:
-        scores, _ = tickets(assistant, given)
-        table.append(("ticket_retrieval", scores, "recall@10"))
-        show(*table[-1])
+    with searched(given.installation) as assistant:
+        for name, split in SETS:
+            scores, times[name] = measured(assistant, name, split, given)
+            table.append((Path(name).name, scores, "ndcg@10"))
+            show(*table[-1])
+        if given.installation:
+            table.append(("ticket_retrieval", tickets(assistant, given.limit), "recall@10"))
+            show(*table[-1])
     RESULTS.mkdir(exist_ok=True)
     plot(table, RESULTS / "retrieval.png")
     save(
@@ -194,7 +209,6 @@ def main() -> None:
             "seconds": times,
         },
     )
-    assistant.close()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Reads the Thunderbird file share and its 30,427 tickets. STATE keeps the calm
 installation, so that other benchmarks can use its database afterwards; a second
 call finds it there and only syncs the other one. With `--storm` that one is synced
 while its workers, its broker and its database are killed in turn; N tickets instead
-of all are compared with the same tickets of the calm one. Writes results/sync.json.
+of all are compared with the same tickets of the calm one. Writes results/sync.json and .png.
 """
 
 from __future__ import annotations
@@ -23,46 +23,22 @@ from typing import Any
 import psutil
 
 from assistant.store import sources
-from tests.bench.output import save
+from tests.bench.output import plotted, save
 from tests.installation import Installation, State, differences, installation, wait
 from tests.paths import DATA, MODELS
+from tests.thunderbird import TICKETS, ticket_export
 
-MAPPING: dict[str, Any] = {
-    "id": "id",
-    "title": "subject",
-    "text": "html",
-    "url": "url",
-    "created": "created",
-    "updated": "updated",
-    "status": "solved",
-    "product": "product",
-    "tags": "tags",
-    "language": "locale",
-    "requester": "customer",
-    "customer": {"id": "customer"},
-    "replies": {
-        "list": "replies",
-        "text": "html",
-        "author": "author",
-        "role": "role",
-        "created": "created",
-        "is_solution": "is_solution",
-    },
-}
+SUPPORT = "group:support"
+"""who may read the tickets"""
 HOUR = 3600.0
+Progress = list[tuple[float, int]]
+"""seconds since the start and documents indexed by then"""
 
 
 def add_sources(desk: Installation, tickets: Path) -> None:
     share = {"path": str(DATA / "thunderbird/fileshare"), "access": "everyone"}
     desk.add("fileshare", "directory", share)
-    export = {
-        "path": str(tickets),
-        "access": ["group:support"],
-        "text_media_type": "text/html",
-        "status_values": {"true": "solved", "false": "open", "null": "open"},
-        "mapping": MAPPING,
-    }
-    desk.add("tickets", "ticket-export", export)
+    desk.add("tickets", "ticket-export", ticket_export(tickets, SUPPORT))
 
 
 class Watch:
@@ -94,24 +70,21 @@ class Watch:
         return self.peak
 
 
-def progress(desk: Installation, started: float) -> None:
-    print(f"  {time.monotonic() - started:6.0f} s  {desk.indexed():6} documents", flush=True)
-
-
-def settle(desk: Installation, *, what: str) -> float:
-    """Wait until all is read and indexed; seconds it took."""
+def settle(desk: Installation, *, what: str) -> tuple[float, Progress]:
+    """Wait until all is read and indexed; the seconds it took, and how it went on, by the minute."""
     started = time.monotonic()
-    told = [started]
+    told: Progress = [(0.0, 0)]
 
     def done() -> bool:
-        if time.monotonic() - told[0] > 60:
-            told[0] = time.monotonic()
-            progress(desk, started)
+        if (seconds := time.monotonic() - started) - told[-1][0] > 60:
+            told.append((round(seconds, 1), desk.indexed()))
+            print(f"  {told[-1][0]:6.0f} s  {told[-1][1]:6} documents", flush=True)
         time.sleep(0.5)
         return desk.finished()
 
     wait(done, what=what, seconds=3 * HOUR)
-    return time.monotonic() - started
+    seconds = time.monotonic() - started
+    return seconds, [*told, (round(seconds, 1), desk.indexed())]
 
 
 def counts(desk: Installation) -> dict[str, int]:
@@ -130,8 +103,8 @@ def again(desk: Installation) -> float:
     """Sync both sources once more; seconds."""
     with desk.assistant() as assistant, assistant.database.writer() as connection:
         for source in sources.everything(connection):
-            sources.request(connection, source)
-    return settle(desk, what="the second sync")
+            sources.request_all(connection, source)
+    return settle(desk, what="the second sync")[0]
 
 
 def storm(desk: Installation, total: int) -> list[str]:
@@ -160,8 +133,8 @@ def calm(state: Path, tickets: Path) -> tuple[dict[str, Any], State]:
             return json.loads(done.read_text()), desk.state()
         watch = Watch(desk)
         add_sources(desk, tickets)
-        seconds = settle(desk, what="the first sync")
-        first = {"seconds": seconds, **counts(desk), "peak_mb": watch.stop()}
+        seconds, progress = settle(desk, what="the first sync")
+        first = {"seconds": seconds, **counts(desk), "peak_mb": watch.stop(), "progress": progress}
         seconds = again(desk)
         second = {
             "seconds": seconds,
@@ -193,6 +166,13 @@ def stormy(state: Path, tickets: Path, expected: State, *, part: bool) -> dict[s
     return {"seconds": seconds, "kills": kills, "rows_compared": len(expected), "differences": len(unlike)}
 
 
+def plot(first: dict[str, Any]) -> None:
+    with plotted("sync") as axes:
+        axes.plot([s / 60 for s, _ in first["progress"]], [n for _, n in first["progress"]])
+        axes.set(xlabel="minutes", ylabel="documents and tickets indexed", title="A first sync")
+        axes.grid(alpha=0.3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -203,7 +183,7 @@ def main() -> None:
     options = parser.parse_args()
     if not DATA.is_dir():
         raise SystemExit("skipped: the data folder is absent")
-    tickets = DATA / "thunderbird/tickets/tickets_2024-2025.jsonl.gz"
+    tickets = DATA / TICKETS
     result, expected = calm(options.state, tickets)
     print(json.dumps(result), flush=True)
     if options.storm or options.storm_tickets:
@@ -212,6 +192,8 @@ def main() -> None:
             tickets = first_tickets(tickets, options.storm_tickets, options.state / "tickets.jsonl")
         result["storm"] = stormy(options.state, tickets, expected, part=part)
         print(json.dumps(result["storm"]), flush=True)
+    if "progress" in result["first"]:  # not in a state folder that an earlier version left
+        plot(result["first"])
     save("sync", result)
 
 

@@ -68,7 +68,8 @@ def mtragun(folder: Path) -> Iterator[Line]:
 def qa_solved(folder: Path, *, split: str = "dev") -> Iterator[Line]:
     """Tickets with their accepted solution, asked as of the moment they were written.
 
-    That leaves out files, which are as old as their copy: it measures answering from past tickets.
+    That leaves out files that state no date, which are as old as their copy: it measures mostly
+    answering from past tickets.
     """
     place = folder / "thunderbird/bench/qa_solved"
     clean = set((place / f"{split}_clean_ids.txt").read_text().split())

@@ -41,7 +41,8 @@ def retrieval(found: dict[str, Any]) -> str:
             "## Retrieval\n\nOne configuration for all sets, through the real store. ± is half the 95 % bootstrap "
             "interval. Constants were fitted on training parts and half of StackFAQ. The test parts were not "
             "unseen: an exploratory run had printed single-leg figures on them before the constants were fixed."
-            f"{' ' + found['remark'] if 'remark' in found else ''}\n\n    python -m tests.bench.bench_retrieval",
+            f"{' ' + found['remark'] if 'remark' in found else ''}\n\n"
+            "    python -m tests.bench.bench_retrieval --installation STATE/calm",
             table(["set", *SYSTEMS.values()], rows),
         ]
     )
@@ -74,12 +75,25 @@ def sync(found: dict[str, Any]) -> str:
 
 
 def ingest(found: dict[str, Any]) -> str:
-    rows = [[key, json.dumps(value)] for key, value in found.items() if key not in ("machine", "profile")]
+    def spread(key: str, digits: int) -> str:
+        values = [of[key] for of in found["rounds"]]
+        return f"{found['median'][key]:.{digits}f} ({min(values):.{digits}f} … {max(values):.{digits}f})"
+
+    rows = [
+        [label, spread(pipeline, 0), spread(embedder, 0), spread(ratio, 2)]
+        for label, pipeline, embedder, ratio in (
+            ("one process with all cores", "pipeline", "embedder", "ratio"),
+            ("a process a core, as the workers", "processes", "processes_embedder", "processes_ratio"),
+        )
+    ]
     steps = [[step, f"{100 * share:.1f} %"] for step, share in found["profile"].items()]
     return (
-        "## Ingest\n\nThe whole pipeline's chunks a second beside the embedder's own on the same texts.\n\n"
+        "## Ingest\n\nThe whole pipeline's chunks a second beside the embedder's own on the same texts: "
+        f"{found['documents']:,} files and tickets, {found['chunks']:,} different chunks of "
+        f"{found['characters'] / found['chunks']:.0f} characters. Median (least … most) of "
+        f"{len(found['rounds'])} rounds; below, where one process's time goes.\n\n"
         "    python -m tests.bench.bench_ingest\n\n"
-        + table(["", ""], rows)
+        + table(["", "pipeline, chunks/s", "embedder alone", "ratio"], rows)
         + "\n\n"
         + table(["step", "time"], steps)
     )
@@ -112,7 +126,7 @@ def latency(found: dict[str, Any]) -> str:
         f"## Search at {chunks:,} chunks\n\nBy how much a person may read, at random or by topic (as permissions "
         "and customers go). Recall and overlap are against exact search."
         f"{' ' + found['remark'] if 'remark' in found else ''}\n\n"
-        "    DESKHAND_TEST_DATABASE=… python -m tests.bench.bench_latency\n\n" + table(head, rows)
+        "    python -m tests.bench.bench_latency STATE/calm\n\n" + table(head, rows)
     )
 
 
@@ -136,24 +150,33 @@ def abstain(found: dict[str, Any]) -> str:
         [
             threshold,
             *(
-                " / ".join("–" if v is None else f"{v:.2f}" for v in of[part][threshold])
+                " / ".join("–" if v is None else f"{v:.2f}" for v in of["test"][threshold])
                 for of in curve.values()
             ),
         ]
-        for part in ("test",)
         for threshold in curve["all"]["test"]
     ]
     return (
-        "## Declining\n\nShare of answerable / of unanswerable questions declined, on the halves that nothing was "
-        f"fitted on, by threshold ({found['shipped threshold']} is shipped).\n\n"
-        "    python tests/bench/bench_abstain.py\n\n" + table(["threshold", *curve], rows)
+        "## Declining\n\nShare of answerable / of unanswerable questions declined, on the halves that no coefficient "
+        "was fitted on (they were seen while features were chosen), by threshold "
+        f"({found['shipped threshold']} is shipped). `taken-out`: the thunderbird tickets without the articles "
+        "that answer them.\n\n    python -m tests.bench.bench_abstain\n\n"
+        + table(["threshold", *curve], rows)
     )
 
 
 def answers(found: dict[str, Any]) -> str:
-    rows = [[name, *(of.get(m, "–") for m in found["measures"])] for name, of in found["sets"].items()]
-    return "## Answers\n\nThe local generator quotes.\n\n    python -m tests.bench.bench_answers\n\n" + table(
-        ["set", *found["measures"]], rows
+    # A row a measure: there are more of them than sets, and a wide table is read by nobody.
+    rows = [
+        [measure.replace("_", " "), *(of.get(measure, "–") for of in found["sets"].values())]
+        for measure in found["measures"]
+    ]
+    return (
+        f"## Answers, {found['half']} half\n\nQuoted answers to public questions, each over its own passages. "
+        "`asked`: what a person gets, declined questions included; `quoted`: the answerable ones, none declined. "
+        "± is half the 95 % bootstrap interval.\n\n"
+        f"    python -m tests.bench.bench_answers --half {found['half']}\n\n"
+        + table(["", *found["sets"]], rows)
     )
 
 

@@ -49,58 +49,7 @@ class HttpFaults:
         self.requests = 0
         self.paths: list[str] = []
         self._lock = threading.Lock()
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_any(self) -> None:
-                with outer._lock:
-                    outer.requests += 1
-                    outer.paths.append(f"{self.command} {self.path}")
-                    fault = outer.plan(outer.requests)
-                body = self._body()
-                if fault is not None and fault.kind in ("drop", "stall"):
-                    time.sleep(fault.seconds if fault.kind == "stall" else 0)
-                    self.close_connection = True
-                    return
-                if fault is not None and fault.kind == "status":
-                    self.send_response(fault.status)
-                    for name, value in fault.headers.items():
-                        self.send_header(name, value)
-                    self.send_header("Content-Length", "0")
-                    self.end_headers()
-                    return
-                connection = http.client.HTTPConnection(host, upstream, timeout=60)
-                try:
-                    headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP}
-                    connection.request(self.command, self.path, body, headers)
-                    answer = connection.getresponse()
-                    content = answer.read()
-                finally:
-                    connection.close()
-                self.send_response(answer.status)
-                for name, value in answer.getheaders():
-                    if name.lower() not in _HOP | {"content-length"}:
-                        self.send_header(name, value)
-                length = content if self.command != "HEAD" else b""
-                self.send_header("Content-Length", str(len(length)))
-                self.end_headers()
-                if fault is not None and fault.kind == "truncate" and len(content) > 1:
-                    self.wfile.write(content[: len(content) // 2])
-                    self.wfile.flush()
-                    self.close_connection = True
-                    return
-                self.wfile.write(length)
-
-            def _body(self) -> bytes | None:
-                size = int(self.headers.get("Content-Length") or 0)
-                return self.rfile.read(size) if size else None
-
-            def log_message(self, format: str, *args: object) -> None: ...
-
-        for method in ("GET", "POST", "PUT", "DELETE", "HEAD", "PROPFIND", "OPTIONS", "REPORT", "SEARCH"):
-            setattr(Handler, f"do_{method}", Handler.handle_any)
+        own = type("Handler", (_Handler,), {"outer": self, "upstream": (host, upstream)})
 
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
@@ -108,13 +57,71 @@ class HttpFaults:
             def handle_error(self, request: object, client_address: object) -> None:
                 """A client that gave up is what is being tested."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", 0), own)
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """One request: passed on to the upstream server, or met with the planned fault."""
+
+    outer: HttpFaults
+    upstream: tuple[str, int]
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each body waits 40 ms for its head to be acknowledged
+
+    def handle_any(self) -> None:
+        with self.outer._lock:
+            self.outer.requests += 1
+            self.outer.paths.append(f"{self.command} {self.path}")
+            fault = self.outer.plan(self.outer.requests)
+        body = self._body()
+        if fault is not None and fault.kind in ("drop", "stall"):
+            time.sleep(fault.seconds if fault.kind == "stall" else 0)
+            self.close_connection = True
+            return
+        if fault is not None and fault.kind == "status":
+            self.send_response(fault.status)
+            for name, value in fault.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        connection = http.client.HTTPConnection(*self.upstream, timeout=60)
+        try:
+            headers = {k: v for k, v in self.headers.items() if k.lower() not in _HOP}
+            connection.request(self.command, self.path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in _HOP | {"content-length"}:
+                self.send_header(name, value)
+        length = content if self.command != "HEAD" else b""
+        self.send_header("Content-Length", str(len(length)))
+        self.end_headers()
+        if fault is not None and fault.kind == "truncate" and len(content) > 1:
+            self.wfile.write(content[: len(content) // 2])
+            self.wfile.flush()
+            self.close_connection = True
+            return
+        self.wfile.write(length)
+
+    def _body(self) -> bytes | None:
+        size = int(self.headers.get("Content-Length") or 0)
+        return self.rfile.read(size) if size else None
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+for method in ("GET", "POST", "PUT", "DELETE", "HEAD", "PROPFIND", "OPTIONS", "REPORT", "SEARCH"):
+    setattr(_Handler, f"do_{method}", _Handler.handle_any)
 
 
 class TcpFaults:
@@ -155,6 +162,9 @@ class TcpFaults:
         if fault is not None and fault.kind == "stall":
             time.sleep(fault.seconds)
         for side in (client, server):
+            # Closed alone it would stay open for as long as the other direction is read.
+            with suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
             side.close()
 
     def close(self) -> None:

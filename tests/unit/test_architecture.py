@@ -31,6 +31,7 @@ TEST_FILE_LINES, TEST_FUNCTION_LINES = 650, 60
 LONGER: dict[str, str] = {
     "assistant/store/search.py:candidates": "the choice of plan for one search, to be read in one piece",
     "assistant/surfaces/cli_eval.py:retrieval": "a command's options are its parameters, one a line",
+    "migrations/versions/0001_initial.py": "the whole schema, to be read from top to bottom",
 }
 """`file` or `file:function` → why it may be longer"""
 

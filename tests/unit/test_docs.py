@@ -195,3 +195,18 @@ def test_no_machine_and_no_registry_is_named() -> None:
         if MACHINES.search(line) or REGISTRIES.search(line) or f"{PROJECT}/" in line
     ]
     assert not wrong
+
+
+def test_the_page_of_connectors_is_what_the_connectors_say() -> None:
+    from tests.conformance import report
+
+    expected = report.document(report.present())
+    assert text(PROJECT / "CONNECTORS.md") == expected, "run: python -m tests.conformance.report"
+
+
+def test_the_table_of_connectors_has_no_failure() -> None:
+    from tests.conformance import report
+
+    assert "**failed**" not in report.present()
+    for behaviour in report.behaviours():
+        assert report._words(behaviour) in report.present(), "run the suite, then the report"  # pyright: ignore

@@ -1,0 +1,1 @@
+"""What Deskhand answers over HTTP."""

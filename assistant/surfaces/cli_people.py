@@ -1,0 +1,65 @@
+"""`deskhand people …`: who is known, and whose accounts in the sources are whose."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from assistant.store import conversations, principals
+from assistant.surfaces.terminal import Json, opened, out, print_json, print_rows
+
+people = typer.Typer(no_args_is_help=True, help="Who is known, and which accounts of the sources are theirs.")
+
+Account = Annotated[str, typer.Argument(help="The account, as the source calls it.")]
+
+
+@people.command("list")
+def list_people(as_json: Json = False) -> None:
+    """Everybody whom a source knows, with their groups."""
+    with opened() as assistant, assistant.database.writer() as connection:
+        rows = principals.everybody(connection)
+    if as_json:
+        print_json(rows)
+        return
+    print_rows(rows, {"id": "Person", "name": "Name", "groups": "Groups"}, empty="Nobody yet.")
+
+
+@people.command("accounts")
+def list_accounts(
+    source: Annotated[str | None, typer.Option(help="Only of this source.")] = None, as_json: Json = False
+) -> None:
+    """The sources' accounts and whom they belong to; those without a person see nothing."""
+    with opened() as assistant, assistant.database.writer() as connection:
+        rows = principals.accounts(connection, source=source)
+    if as_json:
+        print_json(rows)
+        return
+    columns = {
+        "source": "Source",
+        "account": "Account",
+        "person": "Person",
+        "fixed": "By an admin",
+        "groups": "Groups",
+    }
+    print_rows(rows, columns, empty="No accounts yet.")
+
+
+@people.command("map")
+def map_account(
+    source: str, account: Account, email: Annotated[str, typer.Argument(help="The person's address.")]
+) -> None:
+    """Say whose account it is. It holds at once, and whatever the source says later."""
+    with opened() as assistant, assistant.database.writer() as connection:
+        principals.fix(connection, source=source, account=account, email=email)
+        conversations.audit(connection, actor="cli", action="people.map", object=f"{source} {account}")
+    out.print(f"«{account}» of «{source}» is {email.lower()}.", markup=False)
+
+
+@people.command("unmap")
+def unmap_account(source: str, account: Account) -> None:
+    """Take that back: nobody's account until the source's next permission sync says whose."""
+    with opened() as assistant, assistant.database.writer() as connection:
+        principals.unfix(connection, source=source, account=account)
+        conversations.audit(connection, actor="cli", action="people.unmap", object=f"{source} {account}")
+    out.print(f"«{account}» of «{source}» is nobody's until its next permission sync.", markup=False)
