@@ -64,16 +64,11 @@ from connectors import rt_rights
 from connectors.base import BATCH_SIZE, Connector, ConnectorSettings
 from connectors.http import signed
 from connectors.network import PUBLIC, Network
-from connectors.rt_api import Row, RtApi, Transaction
+from connectors.rt_api import Row, RtApi
 from connectors.rt_rights import People, Readers, Rights
+from connectors.rt_state import VERSION, State
 from connectors.rt_ticket import Shape, TicketReader, attachment_id, histories, is_file
 
-VERSION = 1
-"""of the checkpoint, and of what a ticket becomes: another one reads everything anew"""
-GAP_SECONDS = 1800
-"""how long a transaction may be late"""
-GAP_IDS = 1000
-"""passed-over ids remembered at most, the highest ones"""
 INVENTORY_PAGE = 400
 
 
@@ -108,78 +103,6 @@ class RequestTrackerSettings(ConnectorSettings):
     )
 
 
-class _State:
-    """Where a sync is; `dump()` is its checkpoint."""
-
-    def __init__(self, checkpoint: Mapping[str, Any] | None) -> None:
-        known = checkpoint or {}
-        if known and known.get("version") != VERSION:
-            raise SourceRefused(
-                "The checkpoint was written by another version. Nothing was changed; sync this source anew."
-            )
-        self.queues: dict[str, str] = dict(known.get("queues", {}))
-        """queue → digest of what shaped its tickets"""
-        self.importing: list[int] = list(known.get("importing", []))
-        """queues that are still read for the first time"""
-        self.after = int(known.get("after", 0))
-        """the last ticket of the import that is done"""
-        self.feed = int(known.get("feed", -1))
-        """the last transaction seen"""
-        self.gaps: list[list[int]] = [list(gap) for gap in known.get("gaps", [])]
-        """[first, last, Unix time when passed over] of transactions not seen below it"""
-        self.todo: list[int] = list(known.get("todo", []))
-        """changed tickets that are to be read"""
-        self.skip = int(known.get("skip", 0))
-        """changes of the next ticket that were handed over already"""
-
-    def dump(self) -> dict[str, Any]:
-        return {
-            "version": VERSION,
-            "queues": dict(self.queues),
-            "importing": list(self.importing),
-            "after": self.after,
-            "feed": self.feed,
-            "gaps": [list(gap) for gap in self.gaps],
-            "todo": list(self.todo),
-            "skip": self.skip,
-        }
-
-    def advance(self, seen: list[int], now: int) -> None:
-        """Move the feed on to the last of `seen`, remembering what was passed over."""
-        for number in sorted(seen):
-            if number > self.feed + 1:
-                self.gaps.append([self.feed + 1, number - 1, now])
-            self.feed = max(self.feed, number)
-        self.trim(now)
-
-    def trim(self, now: int) -> None:
-        """Forget gaps that are old, and the lowest ids where they are too many."""
-        kept: list[list[int]] = []
-        room = GAP_IDS
-        for first, last, since in sorted(self.gaps, reverse=True):
-            if now - since > GAP_SECONDS or room <= 0:
-                continue
-            first = max(first, last - room + 1)
-            room -= last - first + 1
-            kept.append([first, last, since])
-        self.gaps = kept[::-1]
-
-    def passed_over(self) -> list[int]:
-        return [number for first, last, _ in self.gaps for number in range(first, last + 1)]
-
-    def close_gaps(self, found: set[int]) -> None:
-        pieces: list[list[int]] = []
-        for first, last, since in self.gaps:
-            start = first
-            for number in sorted(n for n in found if first <= n <= last):
-                if number > start:
-                    pieces.append([start, number - 1, since])
-                start = number + 1
-            if start <= last:
-                pieces.append([start, last, since])
-        self.gaps = pieces
-
-
 class RequestTrackerConnector(Connector):
     Settings: ClassVar[type[ConnectorSettings]] = RequestTrackerSettings
 
@@ -212,7 +135,7 @@ class RequestTrackerConnector(Connector):
         return "; ".join(notes) + "."
 
     def sync(self, checkpoint: Mapping[str, Any] | None) -> Iterator[Batch]:
-        state = _State(checkpoint)
+        state = State(checkpoint)
         stored = dict(checkpoint or {})
         queues = self._queues()
         rights = self._rights(queues)
@@ -277,7 +200,7 @@ class RequestTrackerConnector(Connector):
     def _rights(self, queues: Mapping[int, str]) -> Rights:
         return Rights(self._settings.rights, queues, self._visible.values())
 
-    def _begin(self, state: _State, queues: Mapping[int, str], rights: Rights) -> None:
+    def _begin(self, state: State, queues: Mapping[int, str], rights: Rights) -> None:
         """Take up late transactions, and the import of queues that are new or whose readers are others."""
         now = int(time.time())
         if state.feed < 0:
@@ -287,7 +210,7 @@ class RequestTrackerConnector(Connector):
             state.advance([t.id for t in newest], now)
         elif late := self._api.exactly(state.passed_over()):
             state.close_gaps({t.id for t in late})
-            _queue_up(state, late)
+            state.queue_up(t.ticket for t in late)
         state.trim(now)
         digests = {str(queue): self._digest(rights.of[queue]) for queue in queues}
         fresh = {int(queue) for queue, digest in digests.items() if state.queues.get(queue) != digest}
@@ -306,7 +229,7 @@ class RequestTrackerConnector(Connector):
         content = json.dumps([VERSION, readers.model_dump(), shape], sort_keys=True)
         return hashlib.blake2b(content.encode(), digest_size=6).hexdigest()
 
-    def _changes(self, state: _State, queues: Mapping[int, str], reader: TicketReader) -> Iterator[Change]:
+    def _changes(self, state: State, queues: Mapping[int, str], reader: TicketReader) -> Iterator[Change]:
         """All there is to hand over; when one is yielded, `state` says what stands after it."""
         while True:
             while state.todo:
@@ -318,9 +241,9 @@ class RequestTrackerConnector(Connector):
             if not seen:
                 return
             state.advance([t.id for t in seen], int(time.time()))
-            _queue_up(state, seen)
+            state.queue_up(t.ticket for t in seen)
 
-    def _import(self, state: _State, reader: TicketReader) -> Iterator[Change]:
+    def _import(self, state: State, reader: TicketReader) -> Iterator[Change]:
         """The next tickets that were never read."""
         condition = f"id > {state.after} AND ({_within(state.importing)})"
         rows = self._api.tickets(condition, per_page=BATCH_SIZE).rows
@@ -338,7 +261,7 @@ class RequestTrackerConnector(Connector):
                 yield change
             state.after, state.skip = ticket, 0
 
-    def _changed(self, state: _State, queues: Mapping[int, str], reader: TicketReader) -> Iterator[Change]:
+    def _changed(self, state: State, queues: Mapping[int, str], reader: TicketReader) -> Iterator[Change]:
         """The first of the tickets in `todo`, as they are now."""
         ids = state.todo[:BATCH_SIZE]
         rows = {int(r["id"]): r for r in self._api.tickets(" OR ".join(f"id = {i}" for i in ids)).rows}
@@ -358,7 +281,7 @@ class RequestTrackerConnector(Connector):
             if state.todo[:1] == [ticket]:
                 state.todo, state.skip = state.todo[1:], 0
 
-    def _gone(self, ticket: int, state: _State, queues: Mapping[int, str]) -> list[Change]:
+    def _gone(self, ticket: int, state: State, queues: Mapping[int, str]) -> list[Change]:
         """What became of a ticket that RT's search no longer has."""
         row = self._api.ticket(ticket)
         if row is not None and int(row["id"]) != ticket:
@@ -384,10 +307,6 @@ class RequestTrackerConnector(Connector):
             some = tickets[start : start + INVENTORY_PAGE]
             messages = self._api.message_ids([*some, *self._api.merged_into(some)])
             yield from self._api.files(messages)
-
-
-def _queue_up(state: _State, transactions: Iterable[Transaction]) -> None:
-    state.todo = list(dict.fromkeys([*state.todo, *(t.ticket for t in transactions)]))
 
 
 def _within(queues: Iterable[int]) -> str:

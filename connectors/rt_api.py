@@ -88,6 +88,10 @@ class RtApi:
                 total = page.total
                 if not page.rows or (total is not None and number * PAGE >= total):
                     break
+            if not found:
+                raise SourceRefused(
+                    "RT lists no user, not even the account itself. Nothing was changed; give it AdminUsers."
+                )
             if total is None or len(found) == total:
                 return list(found.values())
         raise SourceBusy("RT's users changed while they were read. Nothing was changed; it is tried again.")

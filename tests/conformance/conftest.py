@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 
 from tests.bench.output import RESULTS
 from tests.conformance.connector import ConnectorConformance
+from tests.servers import request_tracker as request_tracker_server
+
+
+@pytest.fixture(scope="session")
+def request_tracker() -> Iterator[request_tracker_server.RequestTracker]:
+    with request_tracker_server.running() as started:
+        yield started
+
 
 FILE = RESULTS / "conformance.json"
 _ORDER = ("passed", "exempt", "failed")

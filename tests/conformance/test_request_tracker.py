@@ -2,114 +2,35 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import random
-import socket
-import time
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-import httpx
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from pydantic import ValidationError
 
-from assistant.errors import SourceError, SourceRefused
-from assistant.model import EVERYONE, Access, Audience, Customer, Delete, Link, Part, SourceDocument, Upsert
+from assistant.errors import SourceRefused
+from assistant.model import Access, Audience, Customer, Delete, Link, Part, Upsert
 from connectors.base import BATCH_SIZE
-from connectors.network import Network
-from connectors.request_tracker import RequestTrackerConnector, RequestTrackerSettings
+from connectors.request_tracker import RequestTrackerSettings
 from tests.conformance.connector import (
-    CONTENT_WORD,
     ConnectorConformance,
     Replica,
     WritableSource,
     changes,
 )
-from tests.servers.request_tracker import RequestTracker, attachment, running
+from tests.servers.request_tracker import RequestTracker, attachment
+from tests.servers.request_tracker_queue import Queue, agent, parts, synced
 
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(scope="session")
-def tracker() -> Iterator[RequestTracker]:
-    with running() as started:
-        yield started
-
-
-class Queue(WritableSource):
-    """A queue of its own, and one beside it that `rights` doesn't name."""
-
-    def __init__(self, tracker: RequestTracker, **settings: Any) -> None:
-        self.tracker = tracker
-        self.port = tracker.port
-        number = self.number = next(tracker.numbers)
-        self.name, self.closed = f"Support {number}", f"Closed {number}"
-        self.id, self.closed_id = tracker.queue(self.name), tracker.queue(self.closed)
-        self.agent = tracker.person(f"agent{number}")
-        self.group_name = f"Agents {number}"
-        self.group = tracker.group(self.group_name, self.agent)
-        self.tickets: dict[str, int] = {}
-        self.settings: dict[str, Any] = {
-            "link_url": tracker.url,
-            "token": tracker.token,
-            "queues": [self.name, self.closed],
-            "rights": {
-                self.name: {"tickets": [f"group:{self.group_name}"], "comments": [f"group:{self.group_name}"]}
-            },
-            **settings,
-        }
-
-    def connector(self, port: int | None = None) -> RequestTrackerConnector:
-        settings = {"url": f"http://127.0.0.1:{port or self.port}", **self.settings}
-        return RequestTrackerConnector(
-            RequestTrackerSettings.model_validate(settings), Network(("127.0.0.1",))
-        )
-
-    def put(self, name: str, text: str) -> str:
-        if name in self.tickets:
-            ticket = self.tickets[name]
-            self.tracker.rewrite(ticket, text)
-            self.tracker.change(ticket, Subject=f"{name} at {time.monotonic()}")
-        else:
-            ticket = self.tickets[name] = self.tracker.ticket(
-                self.id, name, text, Requestor="customer@people.test"
-            )
-        return str(ticket)
-
-    def fill(self, count: int) -> None:
-        texts = {f"item-{number:03}": f"{CONTENT_WORD} number {number}" for number in range(count)}
-        self.tickets |= self.tracker.fill(self.id, texts)
-
-    def remove(self, name: str) -> None:
-        self.tracker.call("DELETE", f"/ticket/{self.tickets.pop(name)}")
-
-    def spoil(self) -> None:
-        ticket = self.tracker.ticket(self.id, "spoilt", f"{CONTENT_WORD} unseen")
-        self.tracker.forget_history(ticket)
-
-    def withdraw(self, name: str) -> None:
-        self.tracker.change(self.tickets[name], Queue=self.closed)
-
-    def vanish(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
-
-    def restrict(self, name: str) -> str:
-        self.tracker.leave(self.group, self.agent)
-        return f"group:queue:{self.id}"
-
-    def lost(self, replica: Replica, document: str, token: str) -> bool:
-        assert token in replica.documents[document].access.tokens
-        members = {member.user: member.groups for member in self.connector().memberships()}
-        return token.removeprefix("group:") not in members[str(self.agent)]
-
-
 @pytest.fixture
-def queue(tracker: RequestTracker) -> Queue:
-    return Queue(tracker)
+def queue(request_tracker: RequestTracker) -> Queue:
+    return Queue(request_tracker)
 
 
 class TestRequestTracker(ConnectorConformance):
@@ -122,50 +43,24 @@ class TestRequestTracker(ConnectorConformance):
         queue.fill(2 * BATCH_SIZE + 9)
         return queue
 
-    def test_an_emptied_source_deletes_nothing(self, filled: WritableSource) -> None:
-        """Of a deleted ticket RT says so; a list that is empty looks like a right that was taken away."""
-        assert isinstance(filled, Queue)
-        group = restricted(filled)
-        replica = self.fresh(filled)
-        with filled.tracker.database() as connection:
-            connection.execute("delete from ACL where PrincipalId = ? and RightName = 'ShowTicket'", (group,))
-        with pytest.raises(SourceError, match="othing was"):
-            list(filled.connector().inventory())
-        assert changes(replica.sync(filled.connector())) == []
-        assert len(replica.documents) == 2 * BATCH_SIZE + 9
 
-
-def synced(queue: Queue) -> Replica:
-    replica = Replica()
-    replica.sync(queue.connector())
-    return replica
-
-
-def agent(queue: Queue) -> httpx.Client:
-    """RT as the agent uses it, who may do everything in the queue."""
-    rights = ("SeeQueue", "ShowTicket", "ShowTicketComments", "CommentOnTicket", "ReplyToTicket")
-    queue.tracker.grant(queue.group, *rights, "OwnTicket", "ModifyTicket", queue=queue.id)
-    return queue.tracker.login(auth=(f"agent{queue.number}", "secret123"))
-
-
-def parts(document: SourceDocument) -> list[tuple[str, str, str, Audience]]:
-    assert isinstance(document.body, tuple)
-    return [(p.text.strip(), p.author, p.role, p.audience) for p in document.body]
+def serial(queue: Queue) -> str:
+    """The name of a custom field of the queue's tickets."""
+    name, kind = f"Serial {queue.number}", "RT::Queue-RT::Ticket"
+    field = queue.tracker.call(
+        "POST", "/customfield", {"Name": name, "Type": "FreeformSingle", "LookupType": kind}
+    )
+    with queue.tracker.database() as connection:  # REST has no call for applying a field to a queue
+        connection.execute(
+            "insert into ObjectCustomFields (CustomField, ObjectId, SortOrder) values (?, ?, 1)",
+            (int(field["id"]), queue.id),
+        )
+    return name
 
 
 def test_what_is_kept_of_a_ticket(queue: Queue) -> None:
     tracker, number = queue.tracker, queue.number
     tracker.requestor()
-    field = tracker.call(
-        "POST",
-        "/customfield",
-        {"Name": f"Serial {number}", "Type": "FreeformSingle", "LookupType": "RT::Queue-RT::Ticket"},
-    )
-    with tracker.database() as connection:  # REST has no call for applying a field to a queue
-        connection.execute(
-            "insert into ObjectCustomFields (CustomField, ObjectId, SortOrder) values (?, ?, 1)",
-            (int(field["id"]), queue.id),
-        )
     other = tracker.ticket(queue.id, "other")
     ticket = tracker.ticket(
         queue.id,
@@ -173,7 +68,7 @@ def test_what_is_kept_of_a_ticket(queue: Queue) -> None:
         "The tray is empty.",
         Requestor="customer@people.test",
         Priority=7,
-        CustomFields={f"Serial {number}": "SN-5"},
+        CustomFields={serial(queue): "SN-5"},
     )
     tracker.grant(
         tracker.role(queue.id, "Requestor"), "ReplyToTicket", "ShowTicket", queue=queue.id, role="Requestor"
@@ -212,11 +107,18 @@ def test_what_is_kept_of_a_ticket(queue: Queue) -> None:
     assert facts.solved_at is not None
     assert facts.custom_fields == {f"Serial {number}": "SN-5"}
     assert facts.links == (Link("blocked_by", str(other)),)
-    queue.settings |= {"custom_fields": [], "customer_from": "domain"}
+
+
+def test_what_the_settings_make_of_a_ticket(queue: Queue) -> None:
+    ticket = queue.tracker.ticket(
+        queue.id, "a", "x", Requestor="customer@people.test", CustomFields={serial(queue): "SN-5"}
+    )
+    queue.settings |= {"custom_fields": [], "customer_from": "domain", "link_url": "https://help.example/rt/"}
     document = synced(queue).documents[str(ticket)]
     assert document.ticket is not None
     assert document.ticket.custom_fields == {}, "those RT shows to some readers only must be named"
     assert document.customer == Customer("people.test", "people.test", domains=("people.test",))
+    assert document.url == f"https://help.example/rt/Ticket/Display.html?id={ticket}"
 
 
 def test_everything_that_is_stored_moves_the_revision(queue: Queue) -> None:
@@ -463,215 +365,7 @@ def test_a_webhook_is_believed_when_it_is_signed(queue: Queue) -> None:
     assert not queue.connector().hint({}, body)
 
 
-def restricted(queue: Queue) -> int:
-    """Let the connector use an account without SuperUser, that may see both queues; the group it is in."""
-    tracker = queue.tracker
-    account = tracker.person(f"sync{queue.number}")
-    group = tracker.group(f"Readers {queue.number}", account)
-    tracker.grant(group, "SeeGroup", "AdminUsers")
-    for of in (queue.id, queue.closed_id):
-        tracker.grant(group, "SeeQueue", "ShowTicket", "ShowTicketComments", queue=of)
-    queue.settings["token"] = tracker.token_of(account)
-    return group
-
-
-def test_an_account_with_few_rights_reads_the_same(queue: Queue) -> None:
-    queue.fill(40)
-    ticket = queue.tracker.ticket(
-        queue.id, "file", "text", Attachments=[attachment("a.pdf", "application/pdf", b"%PDF-1.4")]
-    )
-    queue.tracker.say(ticket, "comment", "internal", ("b.txt", "text/plain", b"of a note"))
-    expected = synced(queue).summary()
-    members = set(queue.connector().memberships())
-    restricted(queue)
-    replica = synced(queue)
-    assert replica.summary() == expected
-    assert set(queue.connector().inventory()) == set(expected)
-    assert {m for m in queue.connector().memberships() if not m.name.startswith("sync")} == members
-
-
-def test_queues_that_become_visible_are_read(queue: Queue) -> None:
-    tracker = queue.tracker
-    group = restricted(queue)
-    queue.settings["queues"] = []
-    later = tracker.queue(f"Later {queue.number}")
-    hidden = tracker.ticket(later, "older", "text")
-    queue.put("seen", "text")
-    replica = synced(queue)
-    assert str(hidden) not in replica.documents
-    tracker.grant(group, "SeeQueue", "ShowTicket", "ShowTicketComments", queue=later)
-    replica.sync(queue.connector())
-    assert str(hidden) in replica.documents
-
-
-def test_a_ticket_moved_where_the_account_sees_nothing_goes(queue: Queue) -> None:
-    restricted(queue)
-    queue.put("stays", "text")
-    moved = queue.put("moved", "text")
-    replica = synced(queue)
-    private = queue.tracker.queue(f"Private {queue.number}")
-    queue.tracker.change(int(moved), Queue=private)
-    replica.sync(queue.connector())
-    replica.prune(queue.connector())
-    assert set(replica.documents) == {str(queue.tickets["stays"])}
-
-
-def test_rows_that_rt_hides_do_not_end_the_feed(queue: Queue) -> None:
-    """Pages of transactions the account may not see, before one it may."""
-    tracker = queue.tracker
-    group = restricted(queue)
-    noted, other = (tracker.ticket(queue.id, name, name) for name in ("noted", "other"))
-    with tracker.database() as c:
-        c.execute("delete from ACL where PrincipalId = ? and RightName = 'ShowTicketComments'", (group,))
-    replica = synced(queue)
-    with tracker.database() as c:
-        c.executemany(
-            "insert into Transactions (ObjectType, ObjectId, Type, Creator, Created, TimeTaken) "
-            "values ('RT::Ticket', ?, 'Comment', 14, '2025-01-01 00:00:00', 0)",
-            [(noted,)] * 750,
-        )
-    tracker.say(other, "correspond", "behind them")
-    replica.sync(queue.connector())
-    assert len(parts(replica.documents[str(other)])) == 2
-    assert not [p for p in parts(replica.documents[str(noted)]) if p[3] is Audience.INTERNAL]
-
-
-def test_people(queue: Queue) -> None:
-    tracker, number = queue.tracker, queue.number
-    people = {
-        name: tracker.person(f"{name}{number}") for name in ("nested", "off", "watcher", "named", "in-off")
-    }
-    inner = tracker.group(f"Inner {number}", people["nested"], people["off"])
-    disabled = tracker.group(f"Disabled {number}", people["in-off"])
-    tracker.join(queue.group, inner, disabled)
-    tracker.call("DELETE", f"/group/{disabled}")
-    tracker.call("DELETE", f"/user/off{number}")
-    tracker.call("PUT", f"/queue/{queue.id}", {"AdminCc": [f"watcher{number}"]})
-    readers = [f"group:{queue.group_name}", f"user:named{number}", "role:admincc"]
-    queue.settings["rights"][queue.name] = {"tickets": readers, "comments": ["role:admincc"]}
-    members = {m.user: m for m in queue.connector().memberships()}
-    token = f"queue:{queue.id}"
-    assert {user for user, m in members.items() if token in m.groups} == {
-        str(user) for user in (queue.agent, people["nested"], people["named"], people["watcher"])
-    }
-    assert {user for user, m in members.items() if f"{token}:comments" in m.groups} == {
-        str(people["watcher"])
-    }
-    assert f"members:{inner}" in members[str(people["nested"])].groups
-    assert members[str(people["named"])].email == f"named{number}@people.test"
-    assert str(people["off"]) not in members
-    assert not {"1", "6"} & set(members), "RT's own users are nobody"
-
-
-class Asking:
-    """Persons asking RT itself, and what the tokens would give them."""
-
-    def __init__(self, queue: Queue, replica: Replica) -> None:
-        self.replica = replica
-        realm = {m.user: frozenset(f"group:{g}" for g in m.groups) for m in queue.connector().memberships()}
-        self.tokens = {user: groups | {f"user:{user}", EVERYONE} for user, groups in realm.items()}
-
-    def by_tokens(self, user: int) -> tuple[set[str], set[tuple[str, str]]]:
-        """Ids of documents, and (ticket, text) of comments, that the person may read."""
-        own = self.tokens.get(str(user), frozenset())
-        readable = {d for d, doc in self.replica.documents.items() if doc.access.tokens & own}
-        comments = {
-            (name, part.text.strip())
-            for name in readable
-            for part in self.replica.documents[name].body
-            if isinstance(part, Part) and part.access is not None and part.access.tokens & own
-        }
-        return readable, comments
-
-    def by_rt(self, rt: httpx.Client) -> tuple[set[str], set[tuple[str, str]]]:
-        readable, comments = set[str](), set[tuple[str, str]]()
-        for name, document in self.replica.documents.items():
-            if "/" in name:
-                if rt.get(f"/{name}").status_code == 200:
-                    readable.add(name)
-                continue
-            answer = rt.get(f"/ticket/{name}")
-            if answer.status_code != 200:
-                continue
-            readable.add(name)
-            history = rt.get(f"/ticket/{name}/history", params={"fields": "Type", "per_page": 100}).json()
-            if any(row["Type"] == "Comment" for row in history["items"]):
-                assert isinstance(document.body, tuple)
-                comments |= {(name, p.text.strip()) for p in document.body if p.audience is Audience.INTERNAL}
-        return readable, comments
-
-
-def test_nobody_reads_what_rt_refuses_them(queue: Queue) -> None:
-    """Each person asks RT for each ticket, comment and attachment; the tokens give no more, and no less."""
-    tracker, number = queue.tracker, queue.number
-    private, roles = (tracker.queue(f"{name} {number}") for name in ("HR", "Roles"))
-    names = ["boss", "customer-a", "customer-b", "owner", "cc", "stranger", "watcher", "deputy"]
-    people = {n: tracker.person(f"{n}{number}", privileged=not n.startswith("customer")) for n in names}
-    boss = tracker.group(f"HR {number}", people["boss"])
-    deputies = tracker.group(f"Deputies {number}", people["deputy"])
-    tracker.join(boss, deputies)
-    tracker.grant(queue.group, "SeeQueue", "ShowTicket", "ShowTicketComments", queue=queue.id)
-    tracker.grant(boss, "SeeQueue", "ShowTicket", queue=private)
-    tracker.grant(deputies, "ShowTicketComments", queue=private)
-    for role, rights in {
-        "Requestor": ("ShowTicket",),
-        "Cc": ("ShowTicket",),
-        "Owner": ("ShowTicket", "ShowTicketComments", "OwnTicket"),
-        "AdminCc": ("ShowTicket", "ShowTicketComments"),
-    }.items():
-        tracker.grant(tracker.role(roles, role), *rights, queue=roles, role=role)
-    tracker.grant(tracker.role(queue.id, "Requestor"), "ShowTicket", queue=queue.id, role="Requestor")
-    tracker.call("PUT", f"/queue/{roles}", {"AdminCc": [f"watcher{number}"]})
-    agents, hr, deputy = f"group:{queue.group_name}", f"group:HR {number}", f"group:Deputies {number}"
-    queue.settings["queues"] = [queue.name, queue.closed, f"HR {number}", f"Roles {number}"]
-    queue.settings["rights"] = {
-        queue.name: {"tickets": [agents, "role:requestor"], "comments": [agents]},
-        f"HR {number}": {"tickets": [hr, deputy], "comments": [deputy]},
-        f"Roles {number}": {
-            "tickets": ["role:requestor", "role:cc", "role:owner", "role:admincc"],
-            "comments": ["role:owner", "role:admincc"],
-        },
-    }
-    chance = random.Random(7)
-    tickets: list[int] = []
-    for count in range(24):
-        of = chance.choice([queue.id, queue.closed_id, private, roles])
-        watchers: dict[str, Any] = {
-            "Requestor": f"{chance.choice(['customer-a', 'customer-b', 'boss'])}{number}"
-        }
-        if chance.random() < 0.4:
-            watchers["Cc"] = [f"cc{number}"]
-        if chance.random() < 0.3:
-            watchers["AdminCc"] = [f"stranger{number}"]
-        ticket = tracker.ticket(of, f"t{count}", f"text {count}", **watchers)
-        if chance.random() < 0.7:
-            file = ("n.txt", "text/plain", b"note")
-            tracker.say(ticket, chance.choice(["comment", "correspond"]), f"said {count}", file)
-        if of == roles and chance.random() < 0.6:
-            tracker.change(ticket, Owner=f"owner{number}")
-        tickets.append(ticket)
-    replica = synced(queue)
-    for ticket in tickets[:12]:  # and after things have moved
-        where = chance.choice([queue.name, queue.closed, f"HR {number}", f"Roles {number}"])
-        if chance.random() < 0.5:
-            tracker.change(ticket, Queue=where)
-        else:
-            tracker.change(ticket, Requestor=[f"customer-b{number}"])
-    tracker.change(tickets[13], MergeInto=tickets[14])
-    tracker.leave(deputies, people["deputy"])
-    tracker.join(queue.group, people["deputy"])
-    replica.sync(queue.connector())
-    asking = Asking(queue, replica)
-    seen = 0
-    for name, user in {**people, f"agent{number}": queue.agent}.items():
-        login = name if name.startswith("agent") else f"{name}{number}"
-        with tracker.login(auth=(login, "secret123")) as rt:
-            tokens, truth = asking.by_tokens(user), asking.by_rt(rt)
-        assert tokens[0] - truth[0] == set(), f"{name} reads documents that RT refuses"
-        assert tokens[1] - truth[1] == set(), f"{name} reads comments that RT refuses"
-        assert tokens == truth, f"{name} is refused what RT shows"
-        seen += len(truth[0])
-    assert seen > 20
+EXAMPLES = int(os.environ.get("DESKHAND_EXAMPLES", "8"))
 
 
 class Machine(RuleBasedStateMachine):
@@ -769,12 +463,12 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(600)
-def test_replayed_changes_equal_what_rt_has(tracker: RequestTracker) -> None:
-    Machine.tracker = tracker
+def test_replayed_changes_equal_what_rt_has(request_tracker: RequestTracker) -> None:
+    Machine.tracker = request_tracker
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=8,
+            max_examples=EXAMPLES,
             stateful_step_count=14,
             deadline=None,
             suppress_health_check=list(HealthCheck),
