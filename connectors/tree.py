@@ -193,6 +193,8 @@ class TreeConnector(Connector):
             pending.add(step.changes)
             _record(found, step, run)
             position = found.id
+            if pending.full:  # what is fetched beyond it would be fetched again, if the run stops here
+                yield Batch(pending.take(), known.checkpoint(at=position))
         if not run.after:
             for change in self._final(run):
                 if not pending.has_room_for([change]):
