@@ -63,7 +63,7 @@ class _Bucket(ConnectorSettings):
     endpoint: str = Field(
         default="",
         description="Address of the storage; default: Amazon's in `region`.",
-        pattern=r"^(https?://[^/?#@]+.*)?$",
+        pattern=r"^(https?://[^/?#@]+([/?#].*)?)?$",
     )
     region: str = Field(default="us-east-1", description="Region of the bucket.", pattern=r"^[\w-]+$")
     access_key: SecretStr = Field(description="Access key id.")

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import pytest
 
 from assistant.errors import SourceRefused
@@ -281,21 +282,26 @@ def test_a_name_that_changes_its_address_gets_nowhere(
 ) -> None:
     """The first answer is public, each later one is the loopback: what was checked is what is connected to."""
     asked: list[str] = []
+    connected: list[str] = []
     real = socket.getaddrinfo
 
     def resolve(host: str, port: int, *arguments: Any, **options: Any) -> Any:
-        if host != "rebind.example":
-            return real(host, port, *arguments, **options)
         asked.append(host)
-        return real("198.18.0.1" if len(asked) > 1 else "127.0.0.1", port, *arguments, **options)
+        return real("1.1.1.1" if len(asked) == 1 else "127.0.0.1", port, *arguments, **options)
+
+    def connect(_: object, host: str, *arguments: Any) -> Any:
+        connected.append(host)
+        raise httpcore.ConnectError("nothing is reached in a test")
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(httpcore.SyncBackend, "connect_tcp", connect)
     settings = S3Settings.model_validate(
         {**bucket.settings, "endpoint": f"http://rebind.example:{bucket.port}"}
     )
     with closing(S3Connector(settings)) as connector, pytest.raises(SourceRefused, match="no public address"):
         connector.check()
-    assert asked == ["rebind.example"]
+    assert asked == ["rebind.example", "rebind.example"]
+    assert connected == ["1.1.1.1"]
 
 
 def test_credentials_stay_out_of_sight(bucket: Bucket) -> None:
