@@ -172,13 +172,14 @@ def test_a_file_the_account_may_not_read_fails_alone(on_apache: Share) -> None:
     assert set(replica.documents) == {"open.md", "closed.md"}
 
 
-def test_a_folder_that_can_not_be_listed_any_more_deletes_nothing(on_apache: Share) -> None:
+@pytest.mark.parametrize("mode", [0, 0o444, 0o111])
+def test_a_folder_that_can_not_be_listed_any_more_deletes_nothing(on_apache: Share, mode: int) -> None:
     on_apache.put("open", "x")
     on_apache.rename("open", "in")
     on_apache.put("open", "y")
     replica = synced(on_apache)
     assert set(replica.documents) == {"open.md", "sub/in.md"}
-    (on_apache.files / "sub").chmod(0)
+    (on_apache.files / "sub").chmod(mode)
     try:
         replica.sync(on_apache.connector())
         assert set(replica.documents) == {"open.md", "sub/in.md"}

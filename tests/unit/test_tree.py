@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,9 @@ from assistant.errors import ItemError, SourceBusy, SourceError, SourceRefused
 from assistant.model import AccessChanged, Batch, Delete, Failed, Renamed, Upsert
 from connectors.base import BATCH_SIZE
 from connectors.network import PUBLIC, Network
+from connectors.snapshot import Seen
 from connectors.tree import TreeConnector, TreeSettings
+from connectors.treesnapshot import TreeSnapshot
 from connectors.walk import MAX_DEPTH, Entry, Folder, Found, Known, Listed, Unseen, walk
 from tests.conformance.connector import Replica, changes
 
@@ -347,3 +350,23 @@ def test_excluded_folders_are_not_looked_into() -> None:
     store.write("node_modules/b/c.md", "x")
     assert set(synced(store).documents) == {"keep/a.md"}
     assert store.listed == ["", "keep"]
+
+
+def test_a_large_tree_with_many_unchanged_folders_is_quick() -> None:
+    known = TreeSnapshot(None)
+    for number in range(20_000):
+        known.set(f"d{number % 2000:04}/{number}.md", Seen(f"{number:016x}", f"{number:016x}", ("everyone",)))
+    store = Store()
+
+    def stamped(folder: Folder) -> list[Listed]:
+        return [Folder(f"d{n:04}", "", stamp="1") for n in range(2000)] if not folder.id else []
+
+    class Stamped(MemoryConnector):
+        def _walk(self, *, after: str = "", known: Known | None = None) -> Iterator[Found]:
+            yield from walk(Folder("", ""), stamped, self._selection, after=after, known=lambda f: f.id != "")
+
+    started = time.process_time()
+    connector = Stamped(TreeSettings.model_validate(store.settings), store=store)
+    assert changes(list(connector.sync(known.checkpoint()))) == []
+    assert len(list(connector.inventory())) == 20_000
+    assert time.process_time() - started < 2.0
