@@ -78,6 +78,11 @@ class Pending:
         fits = len(self._changes) + len(changes) <= BATCH_SIZE and self._size + _size(changes) <= BATCH_BYTES
         return fits or not self._changes
 
+    @property
+    def full(self) -> bool:
+        """Whether nothing more fits, whatever it is."""
+        return len(self._changes) >= BATCH_SIZE or self._size >= BATCH_BYTES
+
     def add(self, changes: list[Change]) -> None:
         self._changes += changes
         self._size += _size(changes)

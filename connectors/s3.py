@@ -44,6 +44,8 @@ from connectors.network import PUBLIC, Network
 from connectors.tree import TreeConnector, TreeSettings
 from connectors.walk import Entry, Found, Known, Unseen, as_text
 
+PAGE = 1000
+"""objects in a listing's page, the most there may be"""
 _ANSWERS = (301, 307, 400, 403, 404, 405, 409, 410, 412)
 """refusals that say in XML what they are about"""
 _ABOUT_OBJECT = {
@@ -61,7 +63,7 @@ class _Bucket(ConnectorSettings):
     endpoint: str = Field(
         default="",
         description="Address of the storage; default: Amazon's in `region`.",
-        pattern=r"^(https?://[^/?#@]+.*)?$",
+        pattern=r"^(https?://[^/?#@]+([/?#].*)?)?$",
     )
     region: str = Field(default="us-east-1", description="Region of the bucket.", pattern=r"^[\w-]+$")
     access_key: SecretStr = Field(description="Access key id.")
@@ -128,7 +130,7 @@ class S3Connector(TreeConnector):
     def _pages(self, after: str) -> Iterator[Element]:
         token = ""
         while True:
-            query = {"encoding-type": "url", "list-type": "2", "max-keys": "1000"}
+            query = {"encoding-type": "url", "list-type": "2", "max-keys": str(PAGE)}
             if self._settings.prefix:
                 query["prefix"] = self._settings.prefix
             if token:

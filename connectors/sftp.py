@@ -158,6 +158,9 @@ class SftpConnector(TreeConnector):
         entries = self._client.list(folder.handle)
         if entries is None:
             return None
+        if not entries:
+            # A folder that we may list but not enter looks empty: OpenSSH leaves out what it can't look at.
+            self._client.look(folder.handle + b"/.")
         now = dt.datetime.now(dt.UTC)
         listed: list[Listed] = []
         for name, attributes in entries:

@@ -199,11 +199,7 @@ def connect(
     key = _load(private_key, passphrase) if private_key else None
     transport = _trusted(host, port, network, host_keys)
     try:
-        transport.auth_timeout = TIMEOUT
-        if key is not None:
-            transport.auth_publickey(username, key)
-        else:
-            transport.auth_password(username, password)
+        _authenticate(transport, username, key or password)
         channel = transport.open_session(timeout=TIMEOUT)
         channel.settimeout(TIMEOUT)
         channel.invoke_subsystem("sftp")
@@ -217,11 +213,21 @@ def connect(
         raise
 
 
+def _authenticate(transport: paramiko.Transport, username: str, secret: paramiko.PKey | str) -> None:
+    transport.auth_timeout = TIMEOUT
+    if isinstance(secret, str):
+        further = transport.auth_password(username, secret)
+    else:
+        further = transport.auth_publickey(username, secret)
+    if further:
+        raise paramiko.AuthenticationException("a second factor is asked for")
+
+
 def _refusal(error: Exception, host: str, *, active: bool) -> SourceError:
     if isinstance(error, paramiko.AuthenticationException) and active:
         return SourceRefused(
-            f"{host} refuses the account's password or key. Nothing was changed or deleted; this source waits "
-            "until you have corrected them."
+            f"{host} refuses the account's password or key, or wants more than that. Nothing was changed or "
+            "deleted; this source waits until you have corrected them."
         )
     if isinstance(error, paramiko.ChannelException) or (
         active and isinstance(error, paramiko.SSHException) and "denied" in str(error)

@@ -82,15 +82,20 @@ class _Pass:
 
     known: TreeSnapshot
     after: str
-    alive: set[str] = field(default_factory=set[str])
-    """files that were listed, or lie in a folder that did not change"""
+    listed: set[str] = field(default_factory=set[str])
+    same: set[str] = field(default_factory=set[str])
+    """folders that were not looked into, because nothing below them changed"""
     due: set[str] = field(default_factory=set[str])
-    """files and folders that the next sync has to look at again"""
+    """files that the next sync has to look at again, and all folders above them"""
     unseen: dict[str, str] = field(default_factory=dict[str, str])
+
+    def alive(self, file: str) -> bool:
+        """Whether `file`, a known one, surely exists."""
+        return file in self.listed or any(place in self.same for place in _upwards(file))
 
     def covers(self, file: str) -> bool:
         """Whether `file`, if it existed, would have been listed."""
-        return not any(place == "" or file == place or file.startswith(f"{place}/") for place in self.unseen)
+        return not any(place in self.unseen for place in _upwards(file))
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +170,7 @@ class TreeConnector(Connector):
             for found in self._walk():
                 self._note(found, run)
             self._refuse_unsure(run)
-            listed = run.alive
+            listed = run.listed
         if not listed and not self._known_empty:
             raise SourceBusy(self._looks_away())
         yield from sorted(listed)
@@ -182,7 +187,7 @@ class TreeConnector(Connector):
 
         for found in self._walk(after=run.after, known=unchanged):
             self._note(found, run)
-            if isinstance(found, Whole) and not any(_within(place, found.id) for place in run.due):
+            if isinstance(found, Whole) and found.id not in run.due:
                 known.set_folder(found.id, self._folder_stamp(found.stamp))
             if not isinstance(found, Entry):
                 continue
@@ -193,6 +198,8 @@ class TreeConnector(Connector):
             pending.add(step.changes)
             _record(found, step, run)
             position = found.id
+            if pending.full:  # what is fetched beyond it would be fetched again, if the run stops here
+                yield Batch(pending.take(), known.checkpoint(at=position))
         if not run.after:
             for change in self._final(run):
                 if not pending.has_room_for([change]):
@@ -206,27 +213,28 @@ class TreeConnector(Connector):
     def _note(self, found: Found, run: _Pass) -> None:
         match found:
             case Entry(id=name):
-                run.alive.add(name)
+                run.listed.add(name)
             case Same(id=name):
-                run.alive |= {file for file in run.known.documents() if _within(file, name)}
+                run.same.add(name)
             case Unseen(id=name, reason=reason):
                 run.unseen[name] = reason
-                run.due.add(name)
+                run.due.update(_upwards(name))
             case Whole():
                 pass
 
     def _final(self, run: _Pass) -> Iterator[Change]:
         """What only a whole walk tells: files that are gone and places that can't be looked at."""
         documents = run.known.documents()
-        if documents and not run.alive and not run.unseen:
+        present = run.listed | {name for name in documents if run.alive(name)}
+        if documents and not present and not run.unseen:
             raise SourceBusy(self._looks_away())
-        log.info("tree listed", place=self._place, files=len(run.alive), known=len(documents))
-        for name in sorted(documents - run.alive):
+        log.info("tree listed", place=self._place, files=len(present), known=len(documents))
+        for name in sorted(documents - present):
             if run.covers(name):
                 yield Delete(name)
         for name, reason in sorted(run.unseen.items()):
             yield Failed(name or "/", reason)
-        self._listed = None if run.unseen else run.alive
+        self._listed = None if run.unseen else present
 
     def _compare(self, entry: Entry, run: _Pass) -> _Step:
         known = run.known
@@ -246,7 +254,7 @@ class TreeConnector(Connector):
         except ItemError as error:
             return self._failed(entry, before, access, str(error))
         if fetched is None:
-            run.due.add(entry.id)
+            run.due.update(_upwards(entry.id))
             return _Step([])
         body, metadata = fetched
         digest = hashlib.blake2b(f"{self._link}\n".encode(), digest_size=16)
@@ -264,7 +272,7 @@ class TreeConnector(Connector):
     def _moved(self, old: str, entry: Entry, seen: Seen, run: _Pass) -> _Step | None:
         """The step if `entry` is the known file `old` under another name."""
         same_kind = PurePosixPath(old).suffix == PurePosixPath(entry.id).suffix
-        if old in run.alive or not same_kind or not self._gone(old):
+        if run.alive(old) or not same_kind or not self._gone(old):
             return None
         changes: list[Change] = [Renamed(old, entry.id, title(entry.id), self._url(entry.id))]
         granted, seen_now = _granted(entry, run.known.files[old], seen)
@@ -345,8 +353,12 @@ def _record(entry: Entry, step: _Step, run: _Pass) -> None:
     if step.seen is not None:
         run.known.set(entry.id, step.seen)
     if not entry.settled or any(isinstance(change, Failed) for change in step.changes):
-        run.due.add(entry.id)
+        run.due.update(_upwards(entry.id))
 
 
-def _within(path: str, folder: str) -> bool:
-    return not folder or path == folder or path.startswith(f"{folder}/")
+def _upwards(path: str) -> Iterator[str]:
+    """`path`, the folders above it, and the top, which is empty."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+    yield ""

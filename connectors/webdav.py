@@ -46,7 +46,9 @@ _REFUSED_ITEM = tuple(status for status in range(400, 500) if status not in (401
 
 
 class _Server(ConnectorSettings):
-    url: str = Field(description="Address of the folder to read, https://….", pattern=r"^https?://[^/?#@]+")
+    url: str = Field(
+        description="Address of the folder to read, https://….", pattern=r"^https?://[^/?#@]+([/?#].*)?$"
+    )
     username: str = Field(default="", description="Account to read as.")
     password: SecretStr = Field(default=SecretStr(""), description="Its password, or app password.")
     token: SecretStr = Field(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import paramiko
@@ -66,3 +69,70 @@ class Ssh:
     def close(self) -> None:
         self._transport.close()
         stop(self.process)
+
+
+class PasswordServer(paramiko.ServerInterface):
+    """A server of SFTP that knows one account, `bot`, and its password, `right`; `/` is `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self._key = paramiko.RSAKey.generate(2048)
+        self.fingerprint = self._key.fingerprint
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._transports: list[paramiko.Transport] = []
+        self._root = root
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                transport = paramiko.Transport(client)
+                transport.add_server_key(self._key)
+                transport.set_subsystem_handler("sftp", paramiko.SFTPServer, Files, str(self._root))
+                self._transports.append(transport)
+                with contextlib.suppress(paramiko.SSHException, EOFError):
+                    transport.start_server(server=self)
+
+    def check_auth_password(self, username: str, password: str) -> int:
+        good = (username, password) == ("bot", "right")
+        return paramiko.AUTH_SUCCESSFUL if good else paramiko.AUTH_FAILED
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "password"
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return paramiko.OPEN_SUCCEEDED
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for transport in self._transports:
+            transport.close()
+
+
+class Files(paramiko.SFTPServerInterface):
+    def __init__(self, server: paramiko.ServerInterface, root: str) -> None:
+        super().__init__(server)
+        self._root = root
+
+    def _at(self, path: str) -> str:
+        return self._root + self.canonicalize(path)
+
+    def list_folder(self, path: str) -> list[paramiko.SFTPAttributes]:
+        folder = self._at(path)
+        return [
+            paramiko.SFTPAttributes.from_stat(os.lstat(f"{folder}/{name}"), name)
+            for name in os.listdir(folder)
+        ]
+
+    def lstat(self, path: str) -> paramiko.SFTPAttributes:
+        return paramiko.SFTPAttributes.from_stat(os.lstat(self._at(path)))
+
+    stat = lstat
+
+    def open(self, path: str, flags: int, attr: paramiko.SFTPAttributes) -> paramiko.SFTPHandle:
+        handle = paramiko.SFTPHandle(flags)
+        handle.readfile = open(self._at(path), "rb")  # noqa: SIM115 - the handle closes it
+        return handle
