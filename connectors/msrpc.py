@@ -1,7 +1,7 @@
-"""The few remote calls that tell whom a Windows or Samba server knows: samr, lsarpc and srvsvc.
+"""The few remote calls that tell whom a Windows or Samba server knows: samr and lsarpc.
 
 DCE/RPC over a named pipe, as far as needed: [C706] for the packets, [MS-RPCE] for the
-encoding, [MS-SAMR], [MS-LSAT] and [MS-SRVS] for the calls. Only calls that read.
+encoding, [MS-SAMR] and [MS-LSAT] for the calls. Only calls that read.
 """
 
 from __future__ import annotations
@@ -335,17 +335,3 @@ def look_up_names(opener: Open, names: Sequence[str]) -> dict[str, str]:
             found |= {name: sid for name, sid in zip(some, sids, strict=True) if sid}
     client.close()
     return found
-
-
-def share_permissions(opener: Open, share: str) -> bytes | None:
-    """The security descriptor of a share itself (NetrShareGetInfo); None where it has none."""
-    client = Client(opener("srvsvc"), "4b324fc8-1670-01d3-1278-5a47bf6ee188", 3)
-    stub = struct.pack("<I", 0x20000) + _string("\\\\server") + _string(share) + struct.pack("<I", 502)
-    answer = client.call("NetrShareGetInfo", 16, stub)
-    client.close()
-    answer.skip(2)
-    name, _, remark, _, _, _, path, password, _, descriptor = (answer.u32() for _ in range(10))
-    for pointer in (name, remark, path, password):
-        if pointer:
-            answer.text()
-    return answer.raw(answer.u32()) if descriptor else None

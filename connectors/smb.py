@@ -13,8 +13,8 @@ again. What is gone from the listing is deleted, but never when a folder could n
 or nothing at all is there.
 
 **Who may read.** Whom the file's list lets read its data, entries in their order, denies
-included; the permissions of the share where the server tells them; and the setting
-`share_readers`, because no server tells all that limits a share. With `check_folders` a
+included, provided the setting `share_readers` has them too, because servers do not tell
+Deskhand's account who may connect to a share. With `check_folders` a
 person must also be allowed to pass every folder above. The permission sync reads the lists of
 all files anew: that a list changed is nowhere else to be seen. «Everyone» and «Authenticated Users» mean the
 people the server knows, never the whole world, unless it takes guests in (`guests`).
@@ -89,9 +89,9 @@ class SmbSettings(ConnectorSettings):
     domain: str = Field(default="", description="Its domain, where the server is a member of one.")
     share_readers: Globs = Field(
         min_length=1,
-        description="Who may connect to the share, as names of groups and users the server knows. "
-        "`Everyone` where nothing limits it: on Samba neither `valid users` nor `invalid users`, on "
-        "Windows its share permissions (they are read as well where the account may).",
+        description="Who may connect to the share, as names of groups and users the server knows; "
+        "`Everyone` where nothing limits it. On Windows see the share's permissions, on Samba "
+        "`valid users`, `invalid users` and `sharesec`.",
     )
     include: Globs = Field(
         default=("**",), description="Globs of files to take; a glob without a slash matches at any depth."

@@ -42,7 +42,7 @@ class Rights:
 
     def forget(self) -> None:
         self._knowledge: Knowledge | None = None
-        self._share_acls: tuple[Acl, ...] | None = None
+        self._readers_acl: Acl | None = None
         self._folders: dict[str, Acl] = {}
         self._evaluator = Evaluator(self._people, guests=self._guests)
 
@@ -50,7 +50,7 @@ class Rights:
         """Who may read the file at `path`, given its own security descriptor."""
         above = _above(path)
         self.read_folders([path])
-        acls = [*self._of_share(), _acl(descriptor, READ_DATA)]
+        acls = [self._of_share(), _acl(descriptor, READ_DATA)]
         acls += [self._folders[folder] for folder in above if self._check_folders]
         return self._evaluator.access(acls)
 
@@ -80,9 +80,9 @@ class Rights:
             log.warning("people unknown, lists with a deny are withheld", reason=str(refused))
             return People()
 
-    def _of_share(self) -> tuple[Acl, ...]:
-        """Who may connect: as the settings say, and as the server does if it tells."""
-        if self._share_acls is None:
+    def _of_share(self) -> Acl:
+        """Who may connect, as the settings say."""
+        if self._readers_acl is None:
             server = self._server()
             names = [name for name in self._readers if name.casefold() != "everyone"]
             sids = {name: name for name in names if name.startswith("S-1-")}
@@ -95,15 +95,9 @@ class Rights:
                     "was changed; write the name as the server does, with its domain if need be."
                 )
             everybody = len(names) < len(self._readers)
-            acls = [Acl(((True, WORLD),) if everybody else tuple((True, sids[name]) for name in names))]
-            try:
-                descriptor = msrpc.share_permissions(server.pipe, self._share)
-            except (msrpc.RpcRefused, SourceRefused):
-                descriptor = None  # Windows tells administrators alone
-            if descriptor is not None:
-                acls.append(_acl(descriptor, READ_DATA))
-            self._share_acls = tuple(acls)
-        return self._share_acls
+            entries = ((True, WORLD),) if everybody else tuple((True, sids[name]) for name in names)
+            self._readers_acl = Acl(entries)
+        return self._readers_acl
 
 
 def _acl(descriptor: bytes | Refused, right: int) -> Acl:

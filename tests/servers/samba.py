@@ -14,6 +14,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from smbprotocol.connection import Connection
@@ -43,7 +44,8 @@ class Samba:
     """Started when made; `stop` ends it and leaves the folder behind.
 
     `groups` are the server's global groups; `aliases` its local ones, whose members may be
-    users and global groups. Share `docs` is the folder `share`; `configuration` adds lines to it.
+    users and global groups. Share `docs` is the folder `share`; `share_options` adds lines to it.
+    With `checks_folders` people must be allowed to pass the folders above a file, as Unix wants it.
     """
 
     def __init__(
@@ -53,8 +55,8 @@ class Samba:
         users: Iterable[str] = (),
         groups: Mapping[str, Iterable[str]] | None = None,
         aliases: Mapping[str, Iterable[str]] | None = None,
-        configuration: str = "",
         share_options: str = "",
+        checks_folders: bool = False,
     ) -> None:
         self.folder = folder
         self.share = folder / "share"
@@ -66,7 +68,7 @@ class Samba:
             (folder / name).mkdir(parents=True)
         self.share.chmod(0o777)
         self._conf = folder / "smb.conf"
-        self._conf.write_text(self._configuration(configuration, share_options))
+        self._conf.write_text(self._configuration(share_options, checks_folders))
         self._write_accounts()
         self._process: subprocess.Popen[bytes] | None = None
         self._import_users()
@@ -82,7 +84,17 @@ class Samba:
     def start(self) -> None:
         with (self.folder / "log" / "out").open("ab") as log:
             self._process = subprocess.Popen(
-                ["smbd", "-F", "--no-process-group", "-s", str(self._conf), "-l", str(self.folder / "log")],
+                # Ends with the tests even if those are killed.
+                [
+                    *("setpriv", "--pdeathsig", "TERM"),
+                    "smbd",
+                    "-F",
+                    "--no-process-group",
+                    "-s",
+                    str(self._conf),
+                    "-l",
+                    str(self.folder / "log"),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -100,7 +112,12 @@ class Samba:
         raise RuntimeError(f"smbd did not start: {(self.folder / 'log' / 'out').read_text()[-2000:]}")
 
     def stop(self) -> None:
-        """End it and the processes of its connections."""
+        """End it, the processes of its connections, and the helpers that answer remote calls."""
+        helpers = self.folder / "pid" / "samba-dcerpcd.pid"
+        if helpers.exists():
+            with suppress(ProcessLookupError):
+                os.killpg(int(helpers.read_text()), signal.SIGKILL)
+            helpers.unlink()
         if self._process is not None:
             for sign in (signal.SIGTERM, signal.SIGKILL):
                 try:
@@ -127,8 +144,15 @@ class Samba:
         else:
             self._tool("net", "sam", "delmem", group, member)
 
+    def members(self, group: str) -> frozenset[str]:
+        """Of a global group."""
+        return frozenset(self._groups[group])
+
     def disable(self, user: str) -> None:
         self._tool("smbpasswd", "-L", "-d", user)
+
+    def enable(self, user: str) -> None:
+        self._tool("smbpasswd", "-L", "-e", user)
 
     def sid(self, name: str) -> str:
         """Of a user, a group or an alias."""
@@ -187,7 +211,7 @@ class Samba:
             raise RuntimeError(f"{' '.join(command)}: {run.stdout}{run.stderr}")
         return run.stdout
 
-    def _configuration(self, more: str, share_options: str) -> str:
+    def _configuration(self, share_options: str, checks_folders: bool) -> str:
         if not shutil.which("smbd"):
             raise RuntimeError("smbd is not installed: run `make install-servers`")
         folder = self.folder
@@ -215,13 +239,12 @@ printcap name = /dev/null
 disable spoolss = yes
 server min protocol = SMB2
 vfs objects = acl_xattr
-acl_xattr:ignore system acls = yes
+acl_xattr:ignore system acls = {"no" if checks_folders else "yes"}
 acl_xattr:default acl style = windows
 store dos attributes = yes
 inherit acls = yes
 access based share enum = no
 hide unreadable = no
-{more}
 [docs]
 path = {folder}/share
 read only = no
