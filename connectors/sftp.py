@@ -38,8 +38,9 @@ from assistant.model import Access, AccessChanged, Member
 from connectors import posix
 from connectors.access import Tokens
 from connectors.base import ConnectorSettings
+from connectors.hostkeys import HostKeys
 from connectors.network import PUBLIC, Network
-from connectors.sftpclient import Attributes, Client, HostKeys, connect
+from connectors.sftpclient import Attributes, Client, connect
 from connectors.tree import TreeConnector, TreeSettings, settled
 from connectors.walk import Entry, Folder, Found, Known, Listed, Unseen, as_text, walk
 
