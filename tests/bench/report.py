@@ -180,6 +180,41 @@ def answers(found: dict[str, Any]) -> str:
     )
 
 
+def listing(found: dict[str, Any]) -> str:
+    rows: list[list[object]] = [
+        ["a plain walk that stats every file", f"{found['a plain walk, seconds']} s"],
+        ["first sync, every file read", f"{found['first']['seconds']} s"],
+        [
+            "nothing changed",
+            f"{found['unchanged']['seconds']} s, {found['unchanged']['documents']} documents",
+        ],
+        [
+            "a thousandth changed",
+            f"{found['a thousandth changed']['seconds']} s, {found['a thousandth changed']['documents']} documents",
+        ],
+        ["checkpoint", f"{found['checkpoint_kb']:,} kB"],
+        ["memory at its peak", f"{found['peak_mb']} MB"],
+    ]
+    return (
+        f"## A folder of {found['files']:,} small files\n\nThe `directory` connector alone, without indexing.\n\n"
+        "    python -m tests.bench.bench_listing\n\n" + table(["", ""], rows)
+    )
+
+
+def turns(found: dict[str, Any]) -> str:
+    rows = [
+        [name, of["p50"], of["p95"], of["largest"]]
+        for name, of in found.items()
+        if isinstance(of, dict) and "p50" in of
+    ]
+    return (
+        "## Freshness, and taking turns\n\nSeconds until a change can be found: of edits in a watched folder, and of "
+        f"nine small sources of five files, alone and beside a first import of {found['files']:,} files."
+        f"{' ' + found['remark'] if 'remark' in found else ''}\n\n"
+        "    python -m tests.bench.bench_schedule\n\n" + table(["", "p50", "p95", "largest"], rows)
+    )
+
+
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "retrieval": retrieval,
     "sync": sync,
@@ -188,18 +223,24 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "answers": answers,
     "abstain": abstain,
     "generator": generator,
+    "listing": listing,
+    "schedule": turns,
 }
 
 
 def main() -> None:
-    parts: list[str] = []
-    machine: dict[str, Any] = {}
+    """What has no results here is kept as it stands; a section of the same heading is replaced."""
+    file = PROJECT / "BENCHMARKS.md"
+    head, *present = file.read_text(encoding="utf-8").split("\n\n## ")
+    parts = {part.partition("\n")[0]: f"## {part.rstrip()}" for part in present}
     for name, render in SECTIONS.items():
-        for file in sorted(RESULTS.glob(f"{name}*.json")):
-            found = json.loads(file.read_text())
-            machine = found["machine"] if "memory_gb" in found.get("machine", {}) else machine
-            parts.append(render(found))
-    (PROJECT / "BENCHMARKS.md").write_text("\n\n".join([HEAD.format(**machine).rstrip(), *parts]) + "\n")
+        for result in sorted(RESULTS.glob(f"{name}*.json")):
+            found = json.loads(result.read_text())
+            if "memory_gb" in found.get("machine", {}):
+                head = HEAD.format(**found["machine"]).rstrip()
+            part = render(found)
+            parts[part.partition("\n")[0].removeprefix("## ")] = part
+    file.write_text("\n\n".join([head, *parts.values()]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
