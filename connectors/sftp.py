@@ -38,8 +38,9 @@ from assistant.model import Access, AccessChanged, Member
 from connectors import posix
 from connectors.access import Tokens
 from connectors.base import ConnectorSettings
+from connectors.hostkeys import HostKeys
 from connectors.network import PUBLIC, Network
-from connectors.sftpclient import Attributes, Client, HostKeys, connect
+from connectors.sftpclient import Attributes, Client, connect
 from connectors.tree import TreeConnector, TreeSettings, settled
 from connectors.walk import Entry, Folder, Found, Known, Listed, Unseen, as_text, walk
 
@@ -61,8 +62,7 @@ class _Server(ConnectorSettings):
         default=SecretStr(""), description="What the private key is encrypted with."
     )
     host_key: HostKeys = Field(
-        description="The server's host key: SHA256:…, or a line of ssh-keyscan; several are separated by commas "
-        "or lines."
+        description="The server's host key: SHA256:…, or a line of ssh-keyscan; several stand in lines."
     )
     access: Annotated[Literal["posix"] | Tokens, Field(union_mode="left_to_right")] = Field(
         default=(),

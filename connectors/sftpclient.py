@@ -6,17 +6,13 @@ ahead in threads whose errors nobody sees.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import errno
-import hashlib
 import io
 import logging
-import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import paramiko
 from paramiko.sftp import (
@@ -33,9 +29,9 @@ from paramiko.sftp import (
     int64,
 )
 from paramiko.ssh_exception import IncompatiblePeer
-from pydantic import AfterValidator, BeforeValidator
 
 from assistant.errors import ItemError, SourceBusy, SourceError, SourceRefused
+from connectors.hostkeys import fingerprint
 from connectors.network import Network
 from connectors.posix import OVERFLOW_ID
 
@@ -47,44 +43,6 @@ AHEAD = 16
 
 Result = TypeVar("Result")
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what goes wrong is raised here, and said once
-
-
-def _key_list(value: object) -> object:
-    if isinstance(value, str):
-        value = [line for line in re.split(r"[\n,]", value) if line.strip() and not line.startswith("#")]
-    return value
-
-
-def _fingerprints(keys: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_fingerprint(key) for key in keys)
-
-
-def _fingerprint(key: str) -> str:
-    """`SHA256:…` of that, or of a line as ssh-keyscan prints it."""
-    if found := re.search(r"SHA256:([A-Za-z0-9+/]{43})\b", key):
-        return f"SHA256:{found[1]}"
-    if found := re.search(r"(?:ssh|ecdsa)-[\w-]+ +([A-Za-z0-9+/]+=*)", key):
-        try:
-            return fingerprint(base64.b64decode(found[1], validate=True))
-        except binascii.Error:
-            pass
-    raise ValueError("is no host key: write SHA256:… or a line that ssh-keyscan prints")
-
-
-def fingerprint(key: bytes) -> str:
-    return f"SHA256:{base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip('=')}"
-
-
-def _some(keys: tuple[str, ...]) -> tuple[str, ...]:
-    if not keys:
-        raise ValueError("is needed: without it anybody could pose as the server")
-    return keys
-
-
-HostKeys = Annotated[
-    tuple[str, ...], BeforeValidator(_key_list), AfterValidator(_fingerprints), AfterValidator(_some)
-]
-"""Settings type; fingerprints, whatever was written."""
 
 
 @dataclass(frozen=True, slots=True)
