@@ -1,4 +1,4 @@
-"""Host keys of SSH servers, as settings give them."""
+"""Host keys of SSH servers, as settings name them."""
 
 from __future__ import annotations
 
@@ -10,27 +10,33 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
+_KEY = re.compile(r"SHA256:(?P<hash>[A-Za-z0-9+/]{43})\b|(?:ssh|ecdsa)-[\w-]+ +(?P<key>[A-Za-z0-9+/]+=*)")
 
-def _key_list(value: object) -> object:
+
+def _lines(value: object) -> object:
     if isinstance(value, str):
-        value = [line for line in re.split(r"[\n,]", value) if line.strip() and not line.startswith("#")]
+        value = [line for line in value.splitlines() if line.strip() and not line.startswith("#")]
     return value
 
 
-def _fingerprints(keys: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_fingerprint(key) for key in keys)
+def _fingerprints(lines: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(key for line in lines for key in _of(line)))
 
 
-def _fingerprint(key: str) -> str:
-    """`SHA256:…` of that, or of a line as ssh-keyscan prints it."""
-    if found := re.search(r"SHA256:([A-Za-z0-9+/]{43})\b", key):
-        return f"SHA256:{found[1]}"
-    if found := re.search(r"(?:ssh|ecdsa)-[\w-]+ +([A-Za-z0-9+/]+=*)", key):
-        try:
-            return fingerprint(base64.b64decode(found[1], validate=True))
-        except binascii.Error:
-            pass
-    raise ValueError("is no host key: write SHA256:… or a line that ssh-keyscan prints")
+def _of(line: str) -> list[str]:
+    """The fingerprints a line states, or those of the keys it states, as ssh-keyscan and known_hosts do."""
+    found = list(_KEY.finditer(line))
+    try:
+        keys = [f"SHA256:{m['hash']}" if m["hash"] else fingerprint(_decoded(m["key"])) for m in found]
+    except binascii.Error:
+        keys = []
+    if not keys:
+        raise ValueError("is no host key: write SHA256:… or a line that ssh-keyscan prints")
+    return keys
+
+
+def _decoded(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
 
 
 def fingerprint(key: bytes) -> str:
@@ -44,6 +50,6 @@ def _some(keys: tuple[str, ...]) -> tuple[str, ...]:
 
 
 HostKeys = Annotated[
-    tuple[str, ...], BeforeValidator(_key_list), AfterValidator(_fingerprints), AfterValidator(_some)
+    tuple[str, ...], BeforeValidator(_lines), AfterValidator(_fingerprints), AfterValidator(_some)
 ]
 """Settings type; fingerprints, whatever was written."""

@@ -62,8 +62,7 @@ class _Server(ConnectorSettings):
         default=SecretStr(""), description="What the private key is encrypted with."
     )
     host_key: HostKeys = Field(
-        description="The server's host key: SHA256:…, or a line of ssh-keyscan; several are separated by commas "
-        "or lines."
+        description="The server's host key: SHA256:…, or a line of ssh-keyscan; several stand in lines."
     )
     access: Annotated[Literal["posix"] | Tokens, Field(union_mode="left_to_right")] = Field(
         default=(),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import contextlib
 import itertools
 import os
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from assistant.errors import ItemError, SourceBusy, SourceRefused
 from assistant.model import Access, AccessChanged, Failed
 from connectors import posix
+from connectors.hostkeys import fingerprint
 from connectors.network import Network
 from connectors.sftp import SftpConnector, SftpSettings
 from connectors.sftpclient import PIECE, Client
@@ -142,7 +144,7 @@ def test_another_host_key_is_sent_nothing(share: Share, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["host_ed25519", "host_rsa"])
-@pytest.mark.parametrize("written", ["fingerprint", "key", "keyscan"])
+@pytest.mark.parametrize("written", ["fingerprint", "two", "key", "known_hosts"])
 def test_the_host_key_in_all_its_spellings(share: Share, kind: str, written: str) -> None:
     public = (share.server.home / f"{kind}.pub").read_text()
     if written == "fingerprint":
@@ -150,8 +152,11 @@ def test_the_host_key_in_all_its_spellings(share: Share, kind: str, written: str
             ["ssh-keygen", "-lf", str(share.server.home / f"{kind}.pub")], capture_output=True, check=True
         )
         share.settings["host_key"] = shown.stdout.decode().split()[1]
-    elif written == "keyscan":
-        share.settings["host_key"] = f"# a comment\n[127.0.0.1]:{share.port} {public}"
+    elif written == "two":
+        other = "SHA256:" + "A" * 43
+        share.settings["host_key"] = f"{other}, {fingerprint(base64.b64decode(public.split()[1]))}"
+    elif written == "known_hosts":
+        share.settings["host_key"] = f"# a comment\n[127.0.0.1]:{share.port},files.example {public}"
     else:
         share.settings["host_key"] = public
     share.put("a", "x")
