@@ -7,7 +7,7 @@ For project 3 the groups are
                               its own, because whoever lost the project lost his own issues in it too
 `project:3:private-notes`, `project:3:wiki`
 `project:3:role:R`            custom fields that only some roles see
-`project:3:admin`             everything
+`project:3:admin`             all of its issues; nobody's while issue tracking is switched off there
 
 Redmine's API does not say which trackers a role is restricted to. So for each set of
 roles that somebody has in a project, Redmine is asked as one of them which trackers he
@@ -36,12 +36,8 @@ Signature = frozenset[int]
 """ids of the roles somebody has in a project, as far as they show issues"""
 
 
-def _wiki(project: int) -> tuple[str, str]:
-    return f"project:{project}:wiki", f"project:{project}:admin"
-
-
 def wiki_access(project: int, *, everyone: bool = False) -> Access:
-    return _with(Access.of(groups=_wiki(project)), everyone)
+    return _with(Access.of(groups=(f"project:{project}:wiki",)), everyone)
 
 
 def issue_access(issue: Json, *, everyone: bool = False) -> Access:
@@ -171,7 +167,7 @@ class Rights:
         for project in projects:
             for user in logins:
                 if user in admins:
-                    groups[user].add(f"project:{project.id}:admin")
+                    groups[user] |= self._admin_groups(project)
                 elif roles := project.of(user):
                     groups[user] |= self._groups(project, roles, {user} | principals.get(user, set()))
         for user in users:
@@ -240,6 +236,13 @@ class Rights:
             if visibility == "all":
                 groups.add(f"{prefix}private-issues:{tracker}")
         return groups
+
+    def _admin_groups(self, project: Project) -> set[str]:
+        """Even administrators see nothing of a module that is switched off."""
+        modules = {"issue_tracking": "admin", "wiki": "wiki"}
+        return {
+            f"project:{project.id}:{name}" for module, name in modules.items() if module in project.modules
+        }
 
     def _signature(self, roles: Iterable[int]) -> Signature:
         return frozenset(role for role in roles if self.roles.get(role, Role()).shows_issues)

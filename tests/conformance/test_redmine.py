@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assistant.model import Member
+from assistant.model import Member, Part
 from connectors import http as connectors_http
 from connectors.base import BATCH_SIZE
 from connectors.network import Network
@@ -17,9 +17,10 @@ from connectors.redmine import RedmineConnector, RedmineSettings
 from tests.conformance.connector import CONTENT_WORD, ConnectorConformance, Replica, WritableSource
 from tests.servers.faults import HttpFaults, TcpFaults
 from tests.servers.redmine import Redmine, redmine
+from tests.servers.redmine_life import Company
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
-FIRST_START = 900
+ROUNDS = 6
 NON_MEMBER, MANAGER, DEVELOPER, REPORTER = 1, 3, 4, 5
 
 
@@ -33,6 +34,7 @@ class Source(WritableSource):
         self.gone = False
         self.made: list[RedmineConnector] = []
         self.project = int(server.call("GET", "/projects/support.json")["project"]["id"])
+        ((self.customer,),) = server.sql("select cast(id as text) from users where login = 'customer'")
         rows = server.call("GET", "/issues.json?status_id=*&limit=100")["issues"]
         self.ids = {str(row["subject"]): int(row["id"]) for row in rows}
 
@@ -188,3 +190,52 @@ class TestRedmine(ConnectorConformance):
         with super().behind(source, monkeypatch) as proxy:
             monkeypatch.setattr(connectors_http, "TIMEOUT", 0.7)
             yield proxy
+
+
+def test_nobody_is_shown_what_redmine_refuses(source: Source, capsys: pytest.CaptureFixture[str]) -> None:
+    """All pairs of people and issues, some of wikis and private notes, while rights change at random."""
+    company = Company(source.server, seed=7, people=20, groups=4, projects=7, issues=200)
+    source.server.call("PUT", "/projects/support/archive.json")
+    replica = Replica()
+    leaks: list[str] = []
+    pairs = shown = withheld = 0
+    for round in range(ROUNDS):
+        done = [company.change() for _ in range(12 if round else 0)]
+        replica.sync(source.connector())
+        members = source.members()
+        for user, login in company.active().items():
+            member = members[str(user)]
+            for what, theirs, ours in verdicts(company, replica, member, login):
+                pairs, shown = pairs + 1, shown + theirs
+                withheld += theirs and not ours
+                if ours and not theirs:
+                    leaks.append(f"round {round} ({', '.join(done)}): {login} {what}")
+        assert not set(members) - {str(user) for user in company.active()} - {"1", source.customer}
+    with capsys.disabled():
+        print(f"\nRedmine: {pairs:,} pairs, {shown:,} shown by it, {withheld:,} of them withheld")
+    assert not leaks, f"{len(leaks)}: {leaks[:10]}"
+    assert withheld <= shown / 100
+
+
+def verdicts(
+    company: Company, replica: Replica, member: Member, login: str
+) -> Iterator[tuple[str, bool, bool]]:
+    """What, whether Redmine shows it to that person, and whether we do."""
+    documents = replica.documents
+    theirs = company.issues_shown(login)
+    for issue in company.issues:
+        document = documents.get(f"ticket/{issue}")
+        ours = bool(document) and reads(member, document.access.tokens)
+        shown = issue in theirs or (ours and company.issue_shown(login, issue))
+        yield f"issue {issue}", shown, ours
+    for issue in company.random.sample(company.issues, 4):
+        document = documents.get(f"ticket/{issue}")
+        ours = False
+        if document and reads(member, document.access.tokens):
+            notes = [part for part in document.body if isinstance(part, Part) and part.access]
+            ours = any(reads(member, part.access.tokens) for part in notes if part.access)
+        yield f"note of {issue}", company.note_shown(login, issue), ours
+    project = company.random.choice(company.projects)
+    page = documents.get(f"wiki/{project}/Page0")
+    ours = bool(page) and reads(member, page.access.tokens)
+    yield f"wiki of {project}", company.wiki_shown(login, project), ours
