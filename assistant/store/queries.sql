@@ -364,6 +364,7 @@ values (%(source)s, %(external)s, %(stage)s, %(reason)s, %(attempts)s, %(permane
 on conflict (source_id, external_id) do update set
   stage = excluded.stage, permanent = excluded.permanent, reason = excluded.reason, last_at = now(),
   attempts = case when excluded.stage = 'read' then f.attempts + 1 else excluded.attempts end
+returning attempts
 
 -- name: failure_forget
 delete from failure where source_id = %(source)s and external_id = any (%(ids)s)

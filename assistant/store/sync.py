@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from assistant.errors import ItemError
+from assistant.errors import ItemError, SourceBusy
 from assistant.model import (
     EVERYONE,
     Access,
@@ -34,6 +34,8 @@ from assistant.store.db import Conn, Row
 from assistant.store.sources import Source
 from assistant.store.sql import SQL
 
+FETCH_TRIES = 3
+"""syncs that may end because the same file doesn't come; then it is left out"""
 _PARTS = TypeAdapter(tuple[Part, ...])
 
 
@@ -125,9 +127,12 @@ def fail(
     attempts: int = 1,
     *,
     permanent: bool = False,
-) -> None:
-    """Record it. `permanent`: the same bytes will fail again, so it is retried only when somebody asks."""
-    connection.execute(
+) -> int:
+    """Record it; returns how often it failed by now.
+
+    `permanent`: the same bytes will fail again, so it is retried only when somebody asks.
+    """
+    row = connection.execute(
         SQL["failure_record"],
         {
             "source": source_id,
@@ -137,7 +142,8 @@ def fail(
             "attempts": attempts,
             "permanent": permanent,
         },
-    )
+    ).fetchone()
+    return int(row["attempts"]) if row else 1
 
 
 def _renames(connection: Conn, source: Source, changes: list[Renamed]) -> None:
@@ -191,7 +197,8 @@ def commit_accesses(connection: Conn, source: Source, changes: Sequence[AccessCh
 def load(connection: Conn, source: Source, batch: Batch) -> Batch:
     """`batch` with the bodies that had to be fetched: only of revisions the store doesn't have.
 
-    What can't be fetched becomes `Failed`. Raises `SourceError` when the source gives out.
+    What can't be fetched becomes `Failed`. Raises `SourceError` when the source gives out, but
+    not for ever because of the same document; give it a connection that commits by itself.
     """
     lazy = [
         c.document.external_id
@@ -214,6 +221,12 @@ def load(connection: Conn, source: Source, batch: Batch) -> Batch:
         try:
             return Upsert(dataclasses.replace(document, body=fetch(), fetch=None))
         except ItemError as error:
+            return Failed(document.external_id, str(error))
+        except SourceBusy as error:
+            # One file that never comes must not hold up the rest for ever.
+            tries = fail(connection, source.id, document.external_id, "read", str(error))
+            if error.retry_after is not None or tries < FETCH_TRIES:
+                raise
             return Failed(document.external_id, str(error))
 
     return dataclasses.replace(batch, changes=tuple(loaded(change) for change in batch.changes))

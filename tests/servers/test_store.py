@@ -8,7 +8,7 @@ import datetime as dt
 import pytest
 from pgvector import SparseVector
 
-from assistant.errors import ItemError
+from assistant.errors import ItemError, SourceBusy
 from assistant.model import (
     Access,
     AccessChanged,
@@ -247,6 +247,23 @@ def test_a_body_is_fetched_only_when_its_revision_is_new(desk: Desk) -> None:
     assert bytes(desk.rows("select body from pending")[0]["body"]) == b"news"  # type: ignore[arg-type]
     with desk.database.writer() as connection:
         assert [f["external_id"] for f in failures.listing(connection)] == ["b"]
+
+
+def test_one_file_that_never_comes_holds_up_the_rest_only_for_a_while(desk: Desk) -> None:
+    def fetch() -> bytes:
+        raise SourceBusy("HTTP 500")
+
+    stuck = dataclasses.replace(document("stuck", body=b""), fetch=fetch)
+    batch = Batch((Upsert(stuck), Upsert(document("next"))), {"at": 1})
+    with desk.database.connect() as own:
+        for _ in range(sync.FETCH_TRIES - 1):
+            with pytest.raises(SourceBusy):
+                sync.load(own, desk.source, batch)
+        loaded = sync.load(own, desk.source, batch)
+    with desk.database.writer() as connection:
+        counts = sync.commit_batch(connection, desk.source, desk.run, loaded)
+        assert (counts.added, counts.failed) == (1, 1)
+        assert [f["external_id"] for f in failures.listing(connection)] == ["stuck"]
 
 
 def test_a_permission_sync_changes_what_differs_and_its_texts_with_it(desk: Desk) -> None:
