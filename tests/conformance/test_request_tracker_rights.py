@@ -223,7 +223,11 @@ class Company:
             if of == self.roles and chance.random() < 0.6:
                 tracker.change(ticket, Owner=f"owner{number}")
             tickets.append(ticket)
-        return tickets
+        group = [f"group:Watchers {number}"]
+        return [
+            *tickets,
+            tracker.ticket(self.roles, "of a group", "text", Cc=group, Requestor=f"boss{number}"),
+        ]
 
     def change(self, tickets: list[int], chance: random.Random) -> None:
         for ticket in tickets[:12]:
