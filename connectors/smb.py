@@ -1,10 +1,10 @@
 """A folder of a Windows or Samba file server (SMB 2 and 3), with the access lists its files have.
 
 **Account.** One that may list the folder, read its files and read their permissions, all of
-them whatever the lists say: on Windows a member of the server's «Backup Operators» is not
-enough, give it «Read» on the top folder for itself and its heirs; on Samba `admin users` or
-`read list` of the share. It must see everything: leave «access based enumeration» and
-`hide unreadable` off for it. To read who is in which group it asks the server's account database (samr).
+them whatever the lists say: on Windows give it «Read» on the top folder for all below; on Samba
+name it in `admin users` of the share. «Access based enumeration» and `hide unreadable` must hide
+nothing from it. To know who is in which group it asks the server's account database (samr),
+which Windows may have to be told to allow.
 
 **What is read.** Files of the folder, chosen by `include` and `exclude`. Links of the file
 system are not followed. A sync lists all folders, without opening a file, and reads those
@@ -27,7 +27,8 @@ server may refuse more than its lists say: **set it for Windows, and for Samba w
 
 **Limits.** A deny of somebody who joins a denied group is noticed by the next permission sync.
 Conditional entries and central access policies of Windows are not evaluated: what they would allow is
-withheld. Rights that let an administrator read in spite of the list are not counted. DFS namespaces are not followed.
+withheld. Rights that let an administrator read in spite of the list are not counted. DFS namespaces are
+not followed. Samba tells of a new account up to ten seconds late.
 """
 
 from __future__ import annotations

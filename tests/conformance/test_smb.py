@@ -457,11 +457,12 @@ class Steps(RuleBasedStateMachine):
             shutil.rmtree(self.share.path)
 
 
+@pytest.mark.timeout(300)
 def test_whatever_happens_the_copy_is_the_share(samba: Samba, owner: Visitor) -> None:
     machine = type("Steps", (Steps,), {"samba": samba, "owner": owner})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
