@@ -26,9 +26,10 @@ server may refuse more than its lists say: **set it for Windows, and for Samba w
 `email_domain`. On a member of a domain name a `domain_controller`, or list the people in that file.
 
 **Limits.** A deny of somebody who joins a denied group is noticed by the next permission sync.
-Conditional entries and central access policies of Windows are not evaluated: what they would allow is
-withheld. Rights that let an administrator read in spite of the list are not counted. DFS namespaces are
-not followed. Samba tells of a new account up to ten seconds late.
+Conditional entries are not evaluated: what they would allow is withheld. Windows' central access
+policies narrow lists in a way that can't be seen here: do not connect a folder that has one. Rights
+that let an administrator read in spite of the list are not counted. DFS namespaces are not followed.
+Samba tells of a new account up to ten seconds late.
 """
 
 from __future__ import annotations
