@@ -18,6 +18,7 @@ _MORE_ENTRIES, _SOME_NOT_MAPPED, _NONE_MAPPED = 0x105, 0x107, 0xC0000073
 _READ_RIGHTS = 0x02000000  # MAXIMUM_ALLOWED: what the server gives this account
 _DISABLED = 0x01
 _NORMAL_ACCOUNT = 0x10
+_GUEST = 501
 
 
 class RpcRefused(Exception):
@@ -198,8 +199,8 @@ class Accounts:
             if domain != "S-1-5-32":
                 nested = self._nested(domain, handle)
                 for rid, flags, name, full_name in list(self._display(handle)):
-                    if flags & _NORMAL_ACCOUNT:
-                        groups = self._groups_of(domain, handle, rid)
+                    if flags & _NORMAL_ACCOUNT and rid != _GUEST:
+                        flags, groups = self._user(domain, handle, rid)
                         while more := {g for group in groups for g in nested.get(group, ())} - groups:
                             groups |= more
                         enabled = not flags & _DISABLED
@@ -276,8 +277,14 @@ class Accounts:
         stub = handle + struct.pack("<II", _READ_RIGHTS, rid)
         return self._client.call("SamrOpen", number, stub).raw(20)
 
-    def _groups_of(self, domain: str, handle: bytes, rid: int) -> set[str]:
+    def _user(self, domain: str, handle: bytes, rid: int) -> tuple[int, set[str]]:
+        """Flags, read anew because Samba keeps those of the list for a while, and groups."""
         user = self._open(34, handle, rid)
+        answer = self._client.call("SamrQueryInformationUser2", 47, user + struct.pack("<H", 16))
+        if not answer.u32():
+            raise RpcRefused("SamrQueryInformationUser2", 0)
+        answer.u16()
+        flags = answer.u32()
         answer = self._client.call("SamrGetGroupsForUser", 39, user)
         groups: set[str] = set()
         if answer.u32():
@@ -288,7 +295,7 @@ class Accounts:
                     groups.add(f"{domain}-{answer.u32()}")
                     answer.u32()
         self._client.call("SamrCloseHandle", 1, user)
-        return groups
+        return flags, groups
 
     def _nested(self, domain: str, handle: bytes) -> dict[str, set[str]]:
         """Group → the groups it is a direct member of (only a domain controller nests them)."""

@@ -67,8 +67,13 @@ ANYBODY = Acl(((True, WORLD),))
 NOBODY = Acl(())
 
 
-def read_acl(descriptor: bytes, right: int) -> Acl:
-    """The list in a self-relative security descriptor, as far as it is about `right`; raises `ValueError`."""
+def read_acl(descriptor: bytes, right: int, *, coarse: bool = False) -> Acl:
+    """The list in a self-relative security descriptor, as far as it is about `right`; raises `ValueError`.
+
+    `coarse`: the server checks Unix permissions too, which it made from the list when that was
+    set and does not show. They know neither «Authenticated Users» nor generic rights, somebody's
+    own entry goes before those of their groups, and a deny is spread over whoever it met then.
+    """
     try:
         control, owner, _, _, start = struct.unpack_from("<2xHIIII", descriptor)
         if not control & 0x4 or not start:
@@ -81,7 +86,9 @@ def read_acl(descriptor: bytes, right: int) -> Acl:
             kind, flags, size, mask = struct.unpack_from("<BBHI", descriptor, at)
             if size < 8 or at + size > len(descriptor):
                 raise ValueError("an entry ends outside its list")
-            if not flags & _INHERIT_ONLY and _mapped(mask) & right:
+            if not flags & _INHERIT_ONLY and (mask if coarse else _mapped(mask)) & right:
+                if coarse and kind != _ALLOW:
+                    return NOBODY
                 if kind in (_ALLOW, _DENY):
                     sid = sid_text(descriptor[at + 8 : at + size])
                     sid = owner_sid if sid == _OWNER_RIGHTS else sid
@@ -89,9 +96,16 @@ def read_acl(descriptor: bytes, right: int) -> Acl:
                         entries.append((kind == _ALLOW, sid))
                 elif kind in _OTHER_DENIES:
                     entries.append((False, ""))
+            elif coarse and kind == _ALLOW and not flags & _INHERIT_ONLY:
+                entries.append((False, sid_text(descriptor[at + 8 : at + size])))
+            elif coarse and kind != _ALLOW:
+                return NOBODY
             at += size
     except struct.error as error:
         raise ValueError("a security descriptor is cut off") from error
+    if coarse:
+        slighted = [e for e in entries if not e[0] and e[1] not in EVERY_USER | _NEVER_A_PERSON]
+        entries = slighted + [e for e in entries if e[0] and e[1] not in (AUTHENTICATED, OVER_NETWORK)]
     first = next((n for n, entry in enumerate(entries) if entry[1] == WORLD), len(entries))
     return Acl(tuple(dict.fromkeys(entries[: first + 1])))
 

@@ -1,10 +1,10 @@
 """A folder of a Windows or Samba file server (SMB 2 and 3), with the access lists its files have.
 
 **Account.** One that may list the folder, read its files and read their permissions, all of
-them whatever the lists say: on Windows a member of the server's «Backup Operators» is not
-enough, give it «Read» on the top folder for itself and its heirs; on Samba `admin users` or
-`read list` of the share. It must see everything: leave «access based enumeration» and
-`hide unreadable` off for it. To read who is in which group it asks the server's account database (samr).
+them whatever the lists say: on Windows give it «Read» on the top folder for all below; on Samba
+name it in `admin users` of the share. «Access based enumeration» and `hide unreadable` must hide
+nothing from it. To know who is in which group it asks the server's account database (samr),
+which Windows may have to be told to allow.
 
 **What is read.** Files of the folder, chosen by `include` and `exclude`. Links of the file
 system are not followed. A sync lists all folders, without opening a file, and reads those
@@ -14,19 +14,22 @@ or nothing at all is there.
 
 **Who may read.** Whom the file's list lets read its data, entries in their order, denies
 included, provided the setting `share_readers` has them too, because servers do not tell
-Deskhand's account who may connect to a share. With `check_folders` a
-person must also be allowed to pass every folder above. The permission sync reads the lists of
-all files anew: that a list changed is nowhere else to be seen. «Everyone» and «Authenticated Users» mean the
+Deskhand's account who may connect to a share. The permission sync reads the lists of all files anew:
+that a list changed is nowhere else to be seen. «Everyone» and «Authenticated Users» mean the
 people the server knows, never the whole world, unless it takes guests in (`guests`).
 Where a list denies, the people are gone through one by one; a deny whose members can't
-be known withholds what stands after it.
+be known withholds what stands after it. Unless `lists_alone` is set more is withheld, because the
+server may refuse more than its lists say: **set it for Windows, and for Samba with
+`acl_xattr:ignore system acls = yes`.**
 
 **Who somebody is.** SMB knows no e-mail addresses: they come from the file `people` or from
 `email_domain`. On a member of a domain name a `domain_controller`, or list the people in that file.
 
 **Limits.** A deny of somebody who joins a denied group is noticed by the next permission sync.
-Conditional entries and central access policies of Windows are not evaluated: what they would allow is
-withheld. Rights that let an administrator read in spite of the list are not counted. DFS namespaces are not followed.
+Conditional entries are not evaluated: what they would allow is withheld. Windows' central access
+policies narrow lists in a way that can't be seen here: do not connect a folder that has one. Rights
+that let an administrator read in spite of the list are not counted. DFS namespaces are not followed.
+Samba tells of a new account up to ten seconds late.
 """
 
 from __future__ import annotations
@@ -108,11 +111,12 @@ class SmbSettings(ConnectorSettings):
         description="Tokens for paths matching a glob, in place of the files' own lists, e.g. manuals/** = "
         "everyone. Of several matching globs the most specific counts.",
     )
-    check_folders: bool = Field(
-        default=True,
-        description="A person must also be allowed to pass every folder above a file. Turn it off for a "
-        "server that lets everybody pass: Windows does unless its policy «Bypass traverse checking» was "
-        "changed, Samba does with `acl_xattr:ignore system acls`.",
+    lists_alone: bool = Field(
+        default=False,
+        description="The server goes by a file's list alone, as Windows does unless its policy «Bypass "
+        "traverse checking» was changed, and Samba with `acl_xattr:ignore system acls = yes`. Otherwise "
+        "people must be allowed to pass every folder above a file too, and a list with a deny, which "
+        "Samba's Unix permissions may read in another way, lets nobody in.",
     )
     guests: bool = Field(
         default=False,
@@ -146,7 +150,7 @@ class SmbConnector(Connector):
     def __init__(self, settings: SmbSettings, network: Network = PUBLIC) -> None:
         self._settings = settings
         self._network = network
-        access = [settings.access_rules, settings.share_readers, settings.check_folders, settings.guests]
+        access = [settings.access_rules, settings.share_readers, settings.lists_alone, settings.guests]
         self._lister = Lister(
             settings.share,
             settings.folder,
@@ -163,7 +167,7 @@ class SmbConnector(Connector):
             self._connected,
             self._domain_controller,
             share_readers=settings.share_readers,
-            check_folders=settings.check_folders,
+            lists_alone=settings.lists_alone,
             guests=settings.guests,
             people=settings.people,
         )

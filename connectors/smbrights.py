@@ -27,7 +27,7 @@ class Rights:
         controller: Callable[[], Server | None],
         *,
         share_readers: tuple[str, ...],
-        check_folders: bool,
+        lists_alone: bool,
         guests: bool,
         people: Path | None,
     ) -> None:
@@ -35,7 +35,7 @@ class Rights:
         self._server = server
         self._controller = controller
         self._readers = share_readers
-        self._check_folders = check_folders
+        self._lists_alone = lists_alone
         self._guests = guests
         self._file = people
         self.forget()
@@ -50,19 +50,19 @@ class Rights:
         """Who may read the file at `path`, given its own security descriptor."""
         above = _above(path)
         self.read_folders([path])
-        acls = [self._of_share(), _acl(descriptor, READ_DATA)]
-        acls += [self._folders[folder] for folder in above if self._check_folders]
+        acls = [self._of_share(), _acl(descriptor, READ_DATA, coarse=not self._lists_alone)]
+        acls += [self._folders[folder] for folder in above if not self._lists_alone]
         return self._evaluator.access(acls)
 
     def read_folders(self, files: Iterable[str]) -> None:
         """Have the lists of all folders above these files, as far as they are needed."""
-        if not self._check_folders:
+        if self._lists_alone:
             return
         missing = sorted({folder for file in files for folder in _above(file)} - set(self._folders))
         if missing:
             found = self._server().permissions(self._share, [(folder, True) for folder in missing])
             for folder, descriptor in zip(missing, found, strict=True):
-                self._folders[folder] = _acl(descriptor, TRAVERSE)
+                self._folders[folder] = _acl(descriptor, TRAVERSE, coarse=True)
 
     def knowledge(self) -> Knowledge:
         """Raises `SourceRefused` where it may not be read."""
@@ -100,12 +100,12 @@ class Rights:
         return self._readers_acl
 
 
-def _acl(descriptor: bytes | Refused, right: int) -> Acl:
+def _acl(descriptor: bytes | Refused, right: int, *, coarse: bool) -> Acl:
     """Nobody's where it can't be read or understood."""
     if isinstance(descriptor, Refused):
         return NOBODY
     try:
-        return read_acl(descriptor, right)
+        return read_acl(descriptor, right, coarse=coarse)
     except ValueError:
         return NOBODY
 

@@ -63,6 +63,7 @@ class Samba:
         self.port = _free_port()
         self.users = [READER, *users]
         self._groups = {name: set(members) for name, members in (groups or {}).items()}
+        self._written = 1_000_000_000
         self._aliases = dict.fromkeys(aliases or {})
         for name in ("share", "state", "cache", "lock", "private", "log", "pid", "ncalrpc"):
             (folder / name).mkdir(parents=True)
@@ -187,6 +188,9 @@ class Samba:
         for file, lines in (("passwd", passwd), ("group", group)):
             new = self.folder / f"{file}.new"
             new.write_text("\n".join(lines) + "\n")
+            # The wrapper reads a file again when its time is another one, in whole seconds.
+            self._written += 1
+            os.utime(new, (self._written, self._written))
             new.replace(self.folder / file)
 
     def _environment(self) -> dict[str, str]:
