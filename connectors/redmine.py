@@ -101,7 +101,7 @@ class RedmineSettings(ConnectorSettings):
         default="project",
         pattern=r"^(project|email_domain|field:\s*\S.*)$",
         description="Whose tickets they are: project; email_domain (of the author's address); or field: and "
-        "the name of a custom field, such as field:Customer.",
+        "the name of a custom field, such as field:Customer (its value is shown to all who see the ticket).",
     )
     text_format: Literal["textile", "markdown", "common_mark"] = Field(
         default="textile", description="Text formatting, as in Administration > Settings > General."
@@ -153,7 +153,7 @@ class RedmineConnector(Connector):
         self._api.require_admin()
         state = State(checkpoint, self._scope())
         state.begin(self._api.now, self._settings.reread_hours * 3600)
-        state.expect(self._tracked)
+        state.expect(self._tracked, [int(project["id"]) for project in self._wikis])
         pending: list[Change] = []
         last = dict(checkpoint or {})
         for changes, note in self._steps(state):

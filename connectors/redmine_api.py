@@ -134,8 +134,9 @@ class RedmineApi:
     def issues_since(self, filters: Filters, since: int) -> Iterator[list[Json]]:
         """Pages of all issues updated at that second or later; one that is edited meanwhile comes again.
 
-        Redmine may keep fractions of a second, which it neither shows nor lets us ask for.
-        So where a page ends within a second, that whole second is read in the order of ids.
+        Redmine may keep fractions of a second, which it does not show, and takes `>= t` for `> t - 1`.
+        So where a page ends within a second, that whole second is read in the order of ids,
+        with the beginning of the next one, which what is asked for then leaves out.
         """
         while rows := self.issues({**filters, "updated_on": (">=", (iso(since),))}, "updated_on,id"):
             yield rows
@@ -143,7 +144,7 @@ class RedmineApi:
                 return
             last = seconds(rows[-1]["updated_on"])
             yield from self.issues_by_id({**filters, "updated_on": ("><", (iso(last), iso(last + 1)))})
-            since = last + 1
+            since = last + 2
 
     def count(self, filters: Filters) -> int:
         filters = {"status_id": ("*", ("",)), **filters}

@@ -13,6 +13,8 @@ LATELY = 86_400
 """seconds for which silent changes of an issue, such as an edited note, are looked for often"""
 REMEMBERED = 500
 """issues at most that are looked at for those"""
+DOUBTED = "?"
+"""in place of a digest: to be handed over again in any case"""
 
 
 class State:
@@ -55,13 +57,22 @@ class State:
             self.at, self.checked = now, now
         if not self.full or (not self.todo and now - self.full >= reread):
             self.full, self.todo, self.wikis = now, [[0, 0]], {}
+            self._doubt()
 
-    def expect(self, projects: Iterable[int]) -> None:
+    def expect(self, projects: Iterable[int], wikis: Iterable[int]) -> None:
         """Plan reading projects that have come (back) into sight; their issues need not have changed."""
         present = sorted(projects)
-        if self.projects or [0, 0] not in self.todo:
-            self.todo += [[number, 0] for number in present if number not in self.projects]
+        new = [number for number in present if number not in self.projects]
+        if new and (self.projects or [0, 0] not in self.todo):
+            self.todo += [[number, 0] for number in new]
+            self._doubt()
         self.projects = present
+        self.wikis = {number: self.wikis[number] for number in wikis if number in self.wikis}
+
+    def _doubt(self) -> None:
+        """What was handed over may have been deleted since, while it was out of sight."""
+        for entry in self.seen.values():
+            entry[1] = entry[1] and DOUBTED
 
     @property
     def since(self) -> int:
@@ -73,7 +84,9 @@ class State:
 
     def read_lately(self, number: int, updated: int) -> bool:
         entry = self.seen.get(number)
-        return entry is not None and entry[1] != "" and entry[0] == updated and entry[2] >= self.full
+        if entry is None or entry[1] in ("", DOUBTED):
+            return False
+        return entry[0] == updated and entry[2] >= self.full
 
     def differs(self, number: int, digest: str) -> bool:
         entry = self.seen.get(number)
