@@ -23,6 +23,7 @@ from assistant.store.schedule import Job
 from assistant.store.sources import Source
 from assistant.store.sync import (
     Counts,
+    Stale,
     commit_accesses,
     commit_batch,
     commit_memberships,
@@ -129,8 +130,12 @@ def _sync(lock: Conn, run: Row, source: Source, connector: Connector) -> str | N
         return None
     for batch in connector.sync(source.checkpoint):
         loaded = load(lock, source, batch)
-        with database.writer() as connection:
-            commit_batch(connection, source, run["id"], loaded)
+        try:
+            with database.writer() as connection:
+                commit_batch(connection, source, run["id"], loaded)
+        except Stale:
+            sources.reread(lock, source.id)
+            return None
         if time.monotonic() > until or _full(lock, run, source):
             return None
     return ""

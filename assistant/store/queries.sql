@@ -59,6 +59,9 @@ update schedule set
     greatest(%(wait)s, least(3600, 30 * 2 ^ least(failures, 7)) * (0.75 + 0.5 * random())))) else next_at end
 where source_id = %(source)s and job = %(job)s
 
+-- name: source_reread
+update source set checkpoint = null where id = %(id)s
+
 -- name: run_request
 insert into sync_run (source_id, job, prune_all) values (%(source)s, %(job)s, %(prune_all)s)
 on conflict (source_id, job) where state in ('queued', 'running') do update
@@ -187,6 +190,10 @@ with c as (
   from document d where d.id = c.document_id and d.id = any (%(ids)s)
 )
 update ticket t set acl = d.acl, audience = d.audience from document d where d.id = t.document_id and d.id = any (%(ids)s)
+
+-- name: document_places
+select exists (select from document where source_id = %(source)s and external_id = %(old)s) as old,
+  exists (select from document where source_id = %(source)s and external_id = %(new)s) as new
 
 -- name: document_make_room
 delete from document where source_id = %(source)s and external_id = %(new)s and %(new)s <> %(old)s

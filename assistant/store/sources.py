@@ -169,6 +169,11 @@ def overview(connection: Conn) -> list[Row]:
     return connection.execute(SQL["overview"]).fetchall()
 
 
+def reread(connection: Conn, source_id: int) -> None:
+    """Forget the checkpoint: the next slice reads everything, and what is unchanged is not embedded again."""
+    connection.execute(SQL["source_reread"], {"id": source_id})
+
+
 def stored(connection: Conn, source_id: int) -> bool:
     """Whether anything of the source is here."""
     row = connection.execute(SQL["document_stored"], {"source": source_id}).fetchone()

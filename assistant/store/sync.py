@@ -39,6 +39,10 @@ FETCH_TRIES = 3
 _PARTS = TypeAdapter(tuple[Part, ...])
 
 
+class Stale(Exception):
+    """A document that was moved is not here, since an inventory missed it meanwhile: read the source anew."""
+
+
 @dataclass(slots=True)
 class Counts:
     added: int = 0
@@ -88,7 +92,7 @@ def _clean(value: Any) -> Any:
 
 
 def commit_batch(connection: Conn, source: Source, run_id: int, batch: Batch) -> Counts:
-    """Apply `batch` and its checkpoint; the caller's transaction makes them one."""
+    """Apply `batch` and its checkpoint; the caller's transaction makes them one. Raises `Stale`."""
     counts = Counts()
     upserts: dict[str, SourceDocument] = {}
     for change in batch.changes:  # In a batch, what comes later is newer.
@@ -155,6 +159,11 @@ def _renames(connection: Conn, source: Source, changes: list[Renamed]) -> None:
             "title": _clean(change.title),
             "url": _clean(change.url),
         }
+        present = connection.execute(SQL["document_places"], values).fetchone()
+        if present is None or not present["old"]:
+            if present is None or not present["new"]:
+                raise Stale
+            continue  # it was moved already
         connection.execute(SQL["document_make_room"], values)
         connection.execute(SQL["document_rename"], values)
 

@@ -94,6 +94,20 @@ def test_a_moved_document_is_not_embedded_again(desk: Desk) -> None:
     assert desk.rows("select from pending") == []
 
 
+def test_a_move_of_what_an_inventory_deleted_meanwhile_calls_for_reading_anew(desk: Desk) -> None:
+    desk.batch(Upsert(document("old")))
+    moved = Renamed("old", "new", "New", "")
+    desk.batch(moved)
+    desk.batch(moved)  # once more changes nothing
+    assert [row["external_id"] for row in desk.rows("select external_id from document")] == ["new"]
+    desk.batch(Delete("new"))
+    with pytest.raises(sync.Stale):
+        desk.batch(moved)
+    with desk.database.writer() as connection:
+        sources.reread(connection, desk.source.id)
+        assert sources.get(connection, "files").checkpoint is None
+
+
 def test_narrowed_access_holds_before_the_new_text_is_indexed(desk: Desk) -> None:
     desk.batch(Upsert(document("a")))
     desk.index()
