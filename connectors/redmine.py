@@ -88,6 +88,7 @@ def _names(value: object) -> object:
 
 class RedmineSettings(ConnectorSettings):
     url: str = Field(description="Address of Redmine, such as https://redmine.example.com or with a path.")
+    link_url: str = Field(default="", description="Address that people open, if it is another than url.")
     api_key: SecretStr = Field(description="API key of an account with the administrator's box ticked.")
     projects: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
         default=(), description="Identifiers of the projects to read, such as support, crm; empty: all."
@@ -259,23 +260,23 @@ class RedmineConnector(Connector):
     def _users(self) -> dict[int, Json]:
         return {int(user["id"]): user for user in self._api.everything("users.json", "users", status="")}
 
+    @property
+    def _links(self) -> str:
+        return (self._settings.link_url or self._settings.url).rstrip("/") + "/"
+
     def _scope(self) -> str:
         """What the documents are made by, besides the source's content: another one means reading anew."""
-        own = self._settings.model_dump(
-            mode="json",
-            include={
-                "url", "projects", "wiki", "attachments", "max_attachment_mb", "customer_from", "text_format",
-            },
-        )  # fmt: skip
+        made_by = {"projects", "wiki", "attachments", "max_attachment_mb", "customer_from", "text_format"}
+        own = self._settings.model_dump(mode="json", include=made_by)
         fields = {number: (f.get("visible"), f.get("roles")) for number, f in self._fields.items()}
-        return digest(own, fields)
+        return digest(own, self._links, fields)
 
     @cached_property
     def _context(self) -> Context:
         settings = self._settings
         statuses = self._api.get("issue_statuses.json")["issue_statuses"]
         return Context(
-            base_url=str(self._api.http.base_url),
+            base_url=self._links,
             media_type=MEDIA_TYPES[settings.text_format],
             customer_from=settings.customer_from,
             attachments=settings.attachments,

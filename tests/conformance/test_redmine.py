@@ -36,7 +36,7 @@ class Source(WritableSource):
     def __init__(self, server: Redmine, **settings: Any) -> None:
         self.server = server
         self.port = server.port
-        self.settings = {"api_key": server.key, **settings}
+        self.settings = {"api_key": server.key, "link_url": server.url, **settings}
         self.gone = False
         self.made: list[RedmineConnector] = []
         self.project = int(server.call("GET", "/projects/support.json")["project"]["id"])

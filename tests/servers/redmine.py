@@ -111,7 +111,9 @@ class Redmine:
         self._log = self.app / "server.out"
         with self._log.open("w") as output:
             self._process = subprocess.Popen(
-                ("ruby", "bin/rails", "server", "-u", "webrick", "-b", "127.0.0.1", "-p", str(self.port)),
+                # It dies with its tests, however these end.
+                ("setpriv", "--pdeathsig", "KILL", "ruby", "bin/rails", "server", "-u", "webrick",
+                 "-b", "127.0.0.1", "-p", str(self.port)),
                 cwd=self.app, env=_environment(self.app), stdin=subprocess.DEVNULL,
                 stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
