@@ -32,15 +32,15 @@ from assistant.model import (
     SourceDocument,
     Upsert,
 )
-from connectors import posix
 from connectors.access import AccessRules, Tokens, read_people
 from connectors.base import Connector, ConnectorSettings
-from connectors.files import DEFAULT_EXCLUDE, media_type, title, too_large
-from connectors.listing import FILE_SYSTEM_AWAY, File, Lister, Listing, open_inside
 from connectors.network import PUBLIC, Network
 from connectors.paths import AbsolutePath, Globs
-from connectors.snapshot import Snapshot
-from connectors.steps import Step, batches, plan
+from connectors.shares import posix
+from connectors.shares.files import DEFAULT_EXCLUDE, media_type, title, too_large
+from connectors.shares.listing import FILE_SYSTEM_AWAY, File, Lister, Listing, open_inside
+from connectors.shares.snapshot import Snapshot
+from connectors.shares.steps import Step, batches, plan
 
 CHECK_LIMIT = 20_000
 """`check` stops counting files here"""

@@ -10,16 +10,16 @@ from connectors.base import Connector
 
 CONNECTORS: dict[str, str] = {
     "directory": "connectors.directory:DirectoryConnector",
-    "smb": "connectors.smb:SmbConnector",
+    "smb": "connectors.smb.connector:SmbConnector",
     "webdav": "connectors.webdav:WebdavConnector",
-    "sftp": "connectors.sftp:SftpConnector",
+    "sftp": "connectors.sftp.connector:SftpConnector",
     "s3": "connectors.s3:S3Connector",
-    "request-tracker": "connectors.request_tracker:RequestTrackerConnector",
-    "redmine": "connectors.redmine:RedmineConnector",
-    "zendesk": "connectors.zendesk:ZendeskConnector",
-    "jira": "connectors.jira:JiraConnector",
-    "github-issues": "connectors.github_issues:GitHubIssuesConnector",
-    "ticket-export": "connectors.ticket_export:TicketExportConnector",
+    "request-tracker": "connectors.request_tracker.connector:RequestTrackerConnector",
+    "redmine": "connectors.redmine.connector:RedmineConnector",
+    "zendesk": "connectors.zendesk.connector:ZendeskConnector",
+    "jira": "connectors.jira.connector:JiraConnector",
+    "github-issues": "connectors.github_issues.connector:GitHubIssuesConnector",
+    "ticket-export": "connectors.ticket_export.connector:TicketExportConnector",
 }
 
 

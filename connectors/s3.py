@@ -38,11 +38,11 @@ from assistant.errors import ItemError, SourceBusy, SourceError, SourceRefused
 from assistant.model import Access
 from connectors.access import Tokens
 from connectors.base import ConnectorSettings
-from connectors.dav import parse_xml
 from connectors.http import Http
 from connectors.network import PUBLIC, Network
-from connectors.tree import TreeConnector, TreeSettings
-from connectors.walk import Entry, Found, Known, Unseen, as_text
+from connectors.shares.dav import parse_xml
+from connectors.shares.tree import TreeConnector, TreeSettings
+from connectors.shares.walk import Entry, Found, Known, Unseen, as_text
 
 PAGE = 1000
 """objects in a listing's page, the most there may be"""

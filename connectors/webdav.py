@@ -32,13 +32,13 @@ from pydantic import Field, SecretStr
 
 from assistant.errors import ItemError, SourceBusy, SourceRefused
 from assistant.model import Access
-from connectors import dav
 from connectors.access import Tokens
 from connectors.base import ConnectorSettings
 from connectors.http import Http
 from connectors.network import PUBLIC, Network
-from connectors.tree import TreeConnector, TreeSettings, settled
-from connectors.walk import Entry, Folder, Found, Known, Listed, Unseen, as_text, walk
+from connectors.shares import dav
+from connectors.shares.tree import TreeConnector, TreeSettings, settled
+from connectors.shares.walk import Entry, Folder, Found, Known, Listed, Unseen, as_text, walk
 
 _GONE = (404, 410)
 _REFUSED_ITEM = tuple(status for status in range(400, 500) if status not in (401, 408, 425, 429))

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from assistant.errors import SourceBusy, SourceRefused
 from assistant.model import Access, AccessChanged, Delete, Failed, Renamed, Upsert
 from connectors.directory import DirectoryConnector, DirectorySettings
-from connectors.files import BATCH_BYTES
+from connectors.shares.files import BATCH_BYTES
 from tests.conformance.connector import ConnectorConformance, Replica, WritableSource, changes
 
 

@@ -14,7 +14,7 @@ import pytest
 from assistant.errors import SourceBusy, SourceRefused
 from assistant.model import Access, Delete, Event, SourceDocument
 from connectors import http as connectors_http
-from connectors.github_issues import GitHubIssuesConnector, GitHubIssuesSettings
+from connectors.github_issues.connector import GitHubIssuesConnector, GitHubIssuesSettings
 from connectors.network import Network
 from tests.conformance.connector import CONTENT_WORD, ConnectorConformance, Replica, WritableSource, changes
 from tests.servers.github import TOKEN, GitHubServer, user

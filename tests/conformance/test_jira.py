@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from connectors import http as connectors_http
-from connectors.jira import JiraConnector, JiraSettings
+from connectors.jira.connector import JiraConnector, JiraSettings
 from connectors.network import Network
 from tests.conformance.connector import ConnectorConformance, Replica, WritableSource
 from tests.servers.faults import HttpFaults, TcpFaults

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from assistant.errors import ItemError, SourceBusy, SourceError, SourceRefused
 from assistant.model import Audience, Batch, Customer, Failed, Kind, Link, Part, SourceDocument
 from connectors import http as connectors_http
-from connectors import jira as connector_module
-from connectors.jira import JiraConnector
+from connectors.jira import connector as connector_module
+from connectors.jira.connector import JiraConnector
 from tests.conformance.connector import Replica, changes
 from tests.conformance.test_jira import connect, new_site
 from tests.servers.jira import Call, JiraServer

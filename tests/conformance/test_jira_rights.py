@@ -10,7 +10,7 @@ import pytest
 
 from assistant.errors import SourceRefused
 from assistant.model import Access, Kind, Member, Part, SourceDocument
-from connectors.jira import JiraConnector
+from connectors.jira.connector import JiraConnector
 from tests.conformance.connector import Replica
 from tests.conformance.test_jira import connect, new_site
 from tests.servers.jira import JiraServer

@@ -15,11 +15,11 @@ import pytest
 from assistant.errors import ItemError, SourceBusy, SourceRefused
 from assistant.model import Audience, Customer, Link, Member, Part
 from connectors import http as connectors_http
-from connectors import redmine as connectors_redmine
-from connectors import redmine_rights as connectors_rights
 from connectors.base import BATCH_SIZE
 from connectors.network import Network
-from connectors.redmine import RedmineConnector, RedmineSettings
+from connectors.redmine import connector as connectors_redmine
+from connectors.redmine import rights as connectors_rights
+from connectors.redmine.connector import RedmineConnector, RedmineSettings
 from tests.conformance.connector import CONTENT_WORD, ConnectorConformance, Replica, WritableSource, changes
 from tests.servers.faults import HttpFaults, TcpFaults
 from tests.servers.redmine import Redmine, redmine

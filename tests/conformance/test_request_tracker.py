@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from assistant.errors import SourceRefused
 from assistant.model import Access, Audience, Customer, Delete, Link, Part, Upsert
 from connectors.base import BATCH_SIZE
-from connectors.request_tracker import RequestTrackerSettings
+from connectors.request_tracker.connector import RequestTrackerSettings
 from tests.conformance.connector import (
     ConnectorConformance,
     Replica,

@@ -18,12 +18,12 @@ from pydantic import ValidationError
 
 from assistant.errors import ItemError, SourceBusy, SourceRefused
 from assistant.model import Access, AccessChanged, Failed
-from connectors import posix
-from connectors.hostkeys import fingerprint
 from connectors.network import Network
-from connectors.sftp import SftpConnector, SftpSettings
-from connectors.sftpclient import PIECE, Client
-from connectors.walk import Entry
+from connectors.sftp.client import PIECE, Client
+from connectors.sftp.connector import SftpConnector, SftpSettings
+from connectors.sftp.hostkeys import fingerprint
+from connectors.shares import posix
+from connectors.shares.walk import Entry
 from tests.conformance.connector import CONTENT_WORD, ConnectorConformance, Replica, WritableSource, changes
 from tests.servers.dav_answers import Answering
 from tests.servers.faults import TcpFaults

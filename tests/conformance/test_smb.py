@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 from assistant.errors import SourceBusy, SourceRefused
 from assistant.model import Access, Renamed
 from connectors.network import Network
-from connectors.smb import SmbConnector, SmbSettings
+from connectors.smb.connector import SmbConnector, SmbSettings
 from tests.conformance.connector import ConnectorConformance, Replica, WritableSource, changes
 from tests.servers.faults import Fault, TcpFaults
 from tests.servers.samba import FULL, PASSWORD, READ, READER, Samba, Visitor

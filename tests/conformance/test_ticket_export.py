@@ -17,8 +17,9 @@ from pydantic import ValidationError
 
 from assistant.errors import SourceBusy, SourceRefused
 from assistant.model import Access, Audience, Customer, Delete, Event, Failed, SourceDocument, Upsert
-from connectors.mapping import compile_expression
-from connectors.ticket_export import TicketExportConnector, TicketExportSettings
+from connectors.ticket_export.connector import TicketExportConnector
+from connectors.ticket_export.mapping import compile_expression
+from connectors.ticket_export.settings import TicketExportSettings
 from tests.conformance.connector import CONTENT_WORD, ConnectorConformance, Replica, WritableSource, changes
 from tests.paths import DATA
 from tests.thunderbird import TICKETS, ticket_export
@@ -592,7 +593,8 @@ def test_killed_in_the_middle(exports: Exports) -> None:
     lines(exports, *(record(n, "x") for n in range(500)))
     program = (
         "import json, os, sys\n"
-        "from connectors.ticket_export import TicketExportConnector, TicketExportSettings\n"
+        "from connectors.ticket_export.connector import TicketExportConnector\n"
+        "from connectors.ticket_export.settings import TicketExportSettings\n"
         "run = TicketExportConnector(TicketExportSettings(**json.loads(sys.argv[1]))).sync(None)\n"
         "for _ in range(4):\n"
         "    batch = next(run)\n"

@@ -15,9 +15,9 @@ import pytest
 from assistant.errors import ItemError, SourceBusy, SourceRefused
 from assistant.model import Access, Audience, Delete, Event, Failed, Link, SourceDocument, Upsert
 from connectors import http as connectors_http
-from connectors import zendesk as connectors_zendesk
 from connectors.network import Network
-from connectors.zendesk import ZendeskConnector, ZendeskSettings
+from connectors.zendesk import connector as connectors_zendesk
+from connectors.zendesk.connector import ZendeskConnector, ZendeskSettings
 from tests.conformance.connector import CONTENT_WORD, ConnectorConformance, Replica, WritableSource, changes
 from tests.servers.zendesk import EMAIL, TOKEN, ZendeskServer, stamp
 

@@ -10,7 +10,7 @@ import httpx
 
 from assistant.model import Audience, SourceDocument
 from connectors.network import Network
-from connectors.request_tracker import RequestTrackerConnector, RequestTrackerSettings
+from connectors.request_tracker.connector import RequestTrackerConnector, RequestTrackerSettings
 from tests.conformance.connector import CONTENT_WORD, Replica, WritableSource
 from tests.servers.request_tracker import RequestTracker
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.adf import to_markdown
+from connectors.jira.adf import to_markdown
 
 Node = dict[str, Any]
 

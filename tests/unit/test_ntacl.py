@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.model import Access
-from connectors.ntacl import EVERY_USER, READ_DATA, WORLD, Acl, Evaluator, People, Person, read_acl
+from connectors.smb.ntacl import EVERY_USER, READ_DATA, WORLD, Acl, Evaluator, People, Person, read_acl
 
 DOMAIN = "S-1-5-21-1-2-3"
 ALICE, BOB, STAFF, HR, STRANGER = (

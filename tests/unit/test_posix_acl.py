@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from assistant.model import Access
-from connectors.posix import (
+from connectors.shares.posix import (
     OVERFLOW_ID,
     READ,
     TRAVERSE,

@@ -15,10 +15,10 @@ from assistant.errors import ItemError, SourceBusy, SourceError, SourceRefused
 from assistant.model import AccessChanged, Batch, Delete, Failed, Renamed, Upsert
 from connectors.base import BATCH_SIZE
 from connectors.network import PUBLIC, Network
-from connectors.snapshot import Seen
-from connectors.tree import TreeConnector, TreeSettings
-from connectors.treesnapshot import TreeSnapshot
-from connectors.walk import MAX_DEPTH, Entry, Folder, Found, Known, Listed, Unseen, walk
+from connectors.shares.snapshot import Seen
+from connectors.shares.tree import TreeConnector, TreeSettings
+from connectors.shares.treesnapshot import TreeSnapshot
+from connectors.shares.walk import MAX_DEPTH, Entry, Folder, Found, Known, Listed, Unseen, walk
 from tests.conformance.connector import Replica, changes
 
 
@@ -137,7 +137,7 @@ def test_replayed_changes_equal_a_fresh_sync(
     monkeypatch: pytest.MonkeyPatch, operations: list[tuple[Any, ...]], propagates: bool
 ) -> None:
     """Whatever happens between syncs, and wherever they are broken off."""
-    monkeypatch.setattr("connectors.files.BATCH_SIZE", 2)
+    monkeypatch.setattr("connectors.shares.files.BATCH_SIZE", 2)
     store = Store(propagates=propagates)
     store.write("anchor", "so that the tree is never empty")
     replica = Replica()
@@ -333,7 +333,7 @@ def test_an_emptied_tree_is_an_error() -> None:
 
 
 def test_batches_close_by_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("connectors.files.BATCH_BYTES", 10)
+    monkeypatch.setattr("connectors.shares.files.BATCH_BYTES", 10)
     store = Store()
     for number in range(6):
         store.write(f"{number}.md", "12345")
