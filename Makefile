@@ -6,6 +6,8 @@
 PYTHON =
 BIN = .venv/bin
 STEP = .ci/step
+# Several processes, because most tests wait for something; a class of tests, or a file, stays in one.
+PYTEST = -q --durations=10 -n 3 --dist loadscope
 PATHS = assistant connectors workers migrations docker tests
 
 demo: install
@@ -18,16 +20,14 @@ up: install
 
 test: lint
 	@$(STEP) "models" $(BIN)/deskhand models pull
-	@rm -f .coverage .coverage.*
-	@$(STEP) "tests" $(BIN)/coverage run -m pytest -q --durations=10 -m "not server" $(TESTS)
-	@$(BIN)/coverage combine -q
+	@$(STEP) "tests" $(BIN)/python -m pytest $(PYTEST) --cov --cov-report= -m "not server" $(TESTS)
 	@printf -- '--- coverage: %s %%\n' "$$($(BIN)/coverage report --format=total)"
 
 # Real Samba, Request Tracker, Redmine, OpenSSH, WebDAV and S3 servers, from Debian's and Python's packages.
 test-servers: install-test
 	@$(STEP) "servers" .ci/install-servers
 	@$(STEP) "models" $(BIN)/deskhand models pull
-	@$(STEP) "tests against servers" $(BIN)/python -m pytest -q --durations=10 -m server $(TESTS)
+	@$(STEP) "tests against servers" $(BIN)/python -m pytest $(PYTEST) -m server $(TESTS)
 
 lint: install-test
 	@$(STEP) "ruff" $(BIN)/ruff check --quiet $(PATHS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -20,6 +20,7 @@ def request_tracker() -> Iterator[request_tracker_server.RequestTracker]:
 
 
 FILE = RESULTS / "conformance.json"
+_NOTE = "conformance"
 _ORDER = ("passed", "exempt", "failed")
 _found: dict[str, dict[str, tuple[str, str]]] = {}
 
@@ -28,7 +29,7 @@ _found: dict[str, dict[str, tuple[str, str]]] = {}
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A behaviour holds when every variant of its test passed or was exempt, and one at least passed."""
+    """Note in the report which connector's behaviour it is of; reports of other processes come together."""
     report = yield
     cls = getattr(item, "cls", None)
     if cls is None or not issubclass(cls, ConnectorConformance):
@@ -43,15 +44,24 @@ def pytest_runtest_makereport(
     if report.skipped and isinstance(report.longrepr, tuple):
         reason = str(report.longrepr[2]).removeprefix("Skipped: ")
     connector = getattr(cls, "connector_name", item.module.__name__.rpartition("test_")[2].replace("_", "-"))
-    row = _found.setdefault(connector, {})
-    before = row.get(behaviour, (outcome, reason))
-    worst = "failed" if "failed" in (before[0], outcome) else min(before[0], outcome, key=_ORDER.index)
-    row[behaviour] = (worst, reason if worst == "exempt" else "")
+    report.user_properties.append((_NOTE, [connector, behaviour, outcome, reason]))
     return report
 
 
-def pytest_sessionfinish() -> None:
-    if not _found:
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """A behaviour holds when every variant of its test passed or was exempt, and one at least passed."""
+    for name, note in report.user_properties:
+        if name != _NOTE:
+            continue
+        connector, behaviour, outcome, reason = cast("list[str]", note)
+        row = _found.setdefault(connector, {})
+        before = row.get(behaviour, (outcome, reason))
+        worst = "failed" if "failed" in (before[0], outcome) else min(before[0], outcome, key=_ORDER.index)
+        row[behaviour] = (worst, reason if worst == "exempt" else "")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not _found or hasattr(session.config, "workerinput"):
         return
     RESULTS.mkdir(exist_ok=True)
     known = json.loads(FILE.read_text()) if FILE.exists() else {}
