@@ -185,10 +185,14 @@ class Renamed:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """One item the connector could not read; the sync goes on without it."""
+    """One item the connector could not read; the sync goes on without it.
+
+    `parent`: external id of the item it hangs on, as an attachment does, and is read again with.
+    """
 
     external_id: str
     reason: str
+    parent: str = ""
 
 
 Change = Upsert | Delete | AccessChanged | Renamed | Failed

@@ -6,8 +6,8 @@ goes on from the last one committed. Its rules:
 
 - `sync(None)` reads everything, `sync(checkpoint)` what changed since. Yielding
   the same document twice is harmless, leaving one out is not.
-- An item that can't be read becomes `Failed`; only trouble with the whole source
-  is raised (`SourceRefused`, `SourceBusy`).
+- An item that can't be read becomes `Failed`, and is asked for again by `read`; only
+  trouble with the whole source is raised (`SourceRefused`, `SourceBusy`).
 - Access that can't be determined is `Access.nobody()`. Where many items share a
   right (a queue, a project, a role), the right is a group that `memberships()` puts
   people into: taking it from somebody is then one change instead of thousands.
@@ -18,12 +18,12 @@ goes on from the last one committed. Its rules:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from assistant.model import AccessChanged, Batch, Member
+from assistant.model import AccessChanged, Batch, Change, Member
 from connectors.network import PUBLIC, Network
 
 BATCH_SIZE = 32
@@ -55,6 +55,13 @@ class Connector(ABC):
     @abstractmethod
     def inventory(self) -> Iterator[str]:
         """External ids of everything that exists now; raises `SourceError` when unsure."""
+
+    def read(self, ids: Collection[str]) -> Iterator[Change]:
+        """These items anew with all that hangs on them, because reading them failed; raises `SourceError`.
+
+        `Delete` for one that is gone or not to be read. None where every sync tries them again by itself.
+        """
+        return iter(())
 
     def memberships(self) -> Iterator[Member]:
         """The source's users and their groups, read anew; none where the source has none."""

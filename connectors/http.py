@@ -3,6 +3,7 @@
 - 429 and 5xx, refused, dropped and truncated answers are tried again with growing,
   jittered waits; a server's `Retry-After` is obeyed. What takes longer than a
   worker's slice becomes `SourceBusy` with the time to wait, and the run goes on then.
+- Trouble with one item alone is told from trouble with the server (`one_item`).
 - 401 becomes `SourceRefused`: it stops the source until an admin has seen to it.
 - A redirect is followed within the same origin only, so credentials stay there; a file
   that the server keeps elsewhere is fetched by `download`, from named hosts, without them.
@@ -17,7 +18,8 @@ import hmac
 import random
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -132,6 +134,23 @@ class Http:
                         "address right, and no login page in front of it?"
                     ) from None
         raise AssertionError("the last try returns or raises")
+
+    @contextmanager
+    def one_item(self, probe: str) -> Generator[None]:
+        """Around requests about one item: what fails though `probe`, a cheap request for JSON, is
+        answered is this item's trouble, and must not hold up the others: `ItemError`.
+        """
+        try:
+            yield
+        except SourceBusy as error:
+            if error.retry_after is not None:
+                raise
+            self.json("GET", probe)
+            raise ItemError(
+                f"{self.base_url.host} fails on this item each time it is asked, and answers otherwise. It was not "
+                "read; it is tried again by itself. If that does not help, see whether it can be opened there.",
+                permanent=False,
+            ) from error
 
     def download(self, url: str, *, hosts: Iterable[str], max_bytes: int = MAX_BYTES) -> bytes:
         """The bytes at `url`, which the server may keep, or redirect to, on one of `hosts`.

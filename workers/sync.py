@@ -1,7 +1,8 @@
 """Carrying runs: a message wakes a process, which takes the run that waited longest, one slice at a time.
 
 A sync reads for some seconds and steps aside, so that a long import doesn't hold up
-a small source; every batch is committed with its checkpoint. Permission and
+a small source; every batch is committed with its checkpoint. What could not be read
+before and is due comes first. Permission and
 inventory runs are read whole, on a queue of their own. The run's advisory lock is
 the claim: it falls with the process, whatever kills it.
 """
@@ -17,6 +18,7 @@ import psycopg
 import structlog
 
 from assistant.errors import DeskhandError, NotRunning, SourceBusy, SourceError, SourceRefused
+from assistant.model import Batch
 from assistant.store import breaker, documents, failures, sources
 from assistant.store.db import Conn, Row, explain
 from assistant.store.schedule import Job
@@ -31,12 +33,14 @@ from assistant.store.sync import (
     delete,
     load,
 )
-from connectors.base import Connector
+from connectors.base import BATCH_SIZE, Connector
 from workers.app import SYNC_SECONDS, UPKEEP_SECONDS, app
 from workers.context import assistant
 
 SLICE_SECONDS = 20.0
 """a sync steps aside after this long"""
+AGAIN = 5
+"""items read again between two looks at the clock: few, as each may run into all its time limits"""
 FULL_DOCUMENTS = 1500
 FULL_BYTES = 256 * 2**20
 """a source with this much waiting to be indexed is not read further for now"""
@@ -128,6 +132,7 @@ def _sync(lock: Conn, run: Row, source: Source, connector: Connector) -> str | N
     until = time.monotonic() + SLICE_SECONDS
     if _full(lock, run, source):
         return None
+    more = _read_again(lock, run, source, connector)
     for batch in connector.sync(source.checkpoint):
         loaded = load(lock, source, batch)
         try:
@@ -138,7 +143,28 @@ def _sync(lock: Conn, run: Row, source: Source, connector: Connector) -> str | N
             return None
         if time.monotonic() > until or _full(lock, run, source):
             return None
-    return ""
+    return None if more else ""
+
+
+def _read_again(lock: Conn, run: Row, source: Source, connector: Connector) -> bool:
+    """Read what is due after a failure, for half a slice so that news don't wait for it; True: there is more.
+
+    A sync does it, not the retry that finds it due, because there is one sync of a source at a
+    time: so an older reading never overwrites a newer one. What is due stays so until it is
+    committed, hence a crash loses nothing.
+    """
+    until = time.monotonic() + SLICE_SECONDS / 2
+    if source.checkpoint is None:  # everything is read anyway
+        return False
+    while ids := failures.due(lock, source, limit=AGAIN):
+        if time.monotonic() > until:
+            return True
+        for some in _batches(connector.read(ids), BATCH_SIZE):
+            loaded = load(lock, source, Batch(tuple(some), source.checkpoint))
+            with assistant().database.writer() as connection:
+                commit_batch(connection, source, run["id"], loaded)
+        failures.was_read(lock, source, ids)
+    return False
 
 
 def _full(lock: Conn, run: Row, source: Source) -> bool:
@@ -188,7 +214,7 @@ def _inventory(lock: Conn, run: Row, source: Source, connector: Connector) -> st
 
 def _retry(lock: Conn, run: Row, source: Source, connector: Connector) -> str:
     with assistant().database.writer() as connection:
-        failures.retry_passing(connection, source.id)
+        failures.retry_passing(connection, source)
     return ""
 
 

@@ -7,32 +7,51 @@ from collections.abc import Sequence
 
 from assistant.store import sources
 from assistant.store.db import Conn, Row
+from assistant.store.sources import Source
 from assistant.store.sql import SQL
+
+READ_TRIES = 10
+"""an item that could not be read so often is read again only when it changes or somebody asks"""
 
 
 def listing(connection: Conn, *, source: str | None = None) -> list[Row]:
     return connection.execute(SQL["failure_list"], {"source": source}).fetchall()
 
 
-def retry_passing(connection: Conn, source_id: int) -> int:
-    """Queue again what failed at indexing for a reason that may have passed, as a time limit."""
-    ids = [row["id"] for row in connection.execute(SQL["failure_passing"], {"source": source_id})]
-    return connection.execute(SQL["pending_retry"], {"ids": ids}).rowcount if ids else 0
+def retry_passing(connection: Conn, source: Source) -> int:
+    """Queue again what failed for a reason that may have passed, as a time limit or a server's trouble."""
+    ids = [row["id"] for row in connection.execute(SQL["failure_passing"], {"source": source.id})]
+    queued = connection.execute(SQL["pending_retry"], {"ids": ids}).rowcount if ids else 0
+    values = {"source": source.id, "attempts": READ_TRIES}
+    if due := connection.execute(SQL["failure_read_passing"], values).rowcount:
+        sources.request(connection, source)
+    return queued + due
 
 
 def retry(connection: Conn, ids: Sequence[int]) -> int:
-    """Queue them again: from the stored body where it was read, else by a new sync of the source.
+    """Queue them again: from the stored body where it was read, else for the source's next sync, requested here.
 
     Returns how many were queued. The rows stay until the document is indexed.
     """
     values = {"ids": list(ids)}
     queued = connection.execute(SQL["pending_retry"], values).rowcount
-    for row in connection.execute(SQL["failure_sources_to_read"], values).fetchall():
-        source = sources.by_id(connection, row["source_id"])
+    due = [row["source_id"] for row in connection.execute(SQL["failure_read_again"], values)]
+    for source_id in sorted(set(due)):
+        source = sources.by_id(connection, source_id)
         if source is not None:
             sources.request(connection, source)
-            queued += 1
-    return queued
+    return queued + len(due)
+
+
+def due(connection: Conn, source: Source, *, limit: int) -> list[str]:
+    """Items to be read again, the longest waiting first; in place of an attachment what it hangs on."""
+    rows = connection.execute(SQL["failure_due"], {"source": source.id, "limit": limit})
+    return [row["item"] for row in rows]
+
+
+def was_read(connection: Conn, source: Source, ids: Sequence[str]) -> None:
+    """They were read again, whatever came of it: what failed once more is due later."""
+    connection.execute(SQL["failure_was_read"], {"source": source.id, "ids": list(ids)})
 
 
 def forget(connection: Conn, source_id: int, *, there: set[str], before: dt.datetime) -> None:

@@ -366,15 +366,17 @@ select term, count(*) from chunk, unnest(terms) as term group by term
 -- ── failures ──────────────────────────────────────────────────────────────
 
 -- name: failure_record
-insert into failure as f (source_id, external_id, stage, reason, attempts, permanent)
-values (%(source)s, %(external)s, %(stage)s, %(reason)s, %(attempts)s, %(permanent)s)
+insert into failure as f (source_id, external_id, stage, reason, attempts, permanent, parent)
+values (%(source)s, %(external)s, %(stage)s, %(reason)s, %(attempts)s, %(permanent)s, %(parent)s)
 on conflict (source_id, external_id) do update set
   stage = excluded.stage, permanent = excluded.permanent, reason = excluded.reason, last_at = now(),
+  parent = coalesce(nullif(excluded.parent, ''), f.parent),
   attempts = case when excluded.stage = 'read' then f.attempts + 1 else excluded.attempts end
 returning attempts
 
 -- name: failure_forget
-delete from failure where source_id = %(source)s and external_id = any (%(ids)s)
+delete from failure
+where source_id = %(source)s and (external_id = any (%(ids)s) or parent = any (%(ids)s) and parent <> '')
 
 -- name: failure_outlived
 -- What was read again and is indexed already, so that no indexing will clear it.
@@ -395,8 +397,23 @@ order by f.last_at desc, f.id desc
 -- name: failure_passing
 select f.id from failure f where f.source_id = %(source)s and not f.permanent and f.stage <> 'read'
 
--- name: failure_sources_to_read
-select distinct source_id from failure where id = any (%(ids)s) and stage = 'read'
+-- name: failure_read_passing
+-- Ever less often, and not for ever.
+update failure set due = true
+where source_id = %(source)s and stage = 'read' and not permanent and attempts < %(attempts)s
+  and last_at < now() - make_interval(mins => (2 ^ attempts)::int)
+
+-- name: failure_read_again
+update failure set due = true where id = any (%(ids)s) and stage = 'read' returning source_id
+
+-- name: failure_due
+select coalesce(nullif(parent, ''), external_id) as item from failure
+where source_id = %(source)s and due and stage = 'read'
+group by item order by min(last_at), item limit %(limit)s
+
+-- name: failure_was_read
+update failure set due = false
+where source_id = %(source)s and due and coalesce(nullif(parent, ''), external_id) = any (%(ids)s)
 
 -- ── people ────────────────────────────────────────────────────────────────
 

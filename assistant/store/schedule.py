@@ -31,7 +31,7 @@ class Job(StrEnum):
     INVENTORY = "inventory"
     """what is gone"""
     RETRY = "retry"
-    """index again what failed for a reason that may have passed"""
+    """try again what failed for a reason that may have passed"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,7 +108,7 @@ def commit_batch(connection: Conn, source: Source, run_id: int, batch: Batch) ->
     for change in batch.changes:
         if isinstance(change, Failed):
             counts.failed += 1
-            fail(connection, source.id, change.external_id, "read", change.reason)
+            fail(connection, source.id, change.external_id, "read", change.reason, parent=change.parent)
     connection.execute(
         SQL["run_progressed"],
         {
@@ -131,6 +131,7 @@ def fail(
     attempts: int = 1,
     *,
     permanent: bool = False,
+    parent: str = "",
 ) -> int:
     """Record it; returns how often it failed by now.
 
@@ -145,6 +146,7 @@ def fail(
             "reason": _clean(reason)[:2000],
             "attempts": attempts,
             "permanent": permanent,
+            "parent": _clean(parent),
         },
     ).fetchone()
     return int(row["attempts"]) if row else 1
@@ -225,18 +227,19 @@ def load(connection: Conn, source: Source, batch: Batch) -> Batch:
         if not isinstance(change, Upsert) or (fetch := change.document.fetch) is None:
             return change
         document = change.document
-        if known.get(_clean(document.external_id)) == document.revision:
+        name, parent = document.external_id, document.parent
+        if known.get(_clean(name)) == document.revision:
             return Upsert(dataclasses.replace(document, fetch=None))
         try:
             return Upsert(dataclasses.replace(document, body=fetch(), fetch=None))
         except ItemError as error:
-            return Failed(document.external_id, str(error))
+            return Failed(name, str(error), parent)
         except SourceBusy as error:
             # One file that never comes must not hold up the rest for ever.
-            tries = fail(connection, source.id, document.external_id, "read", str(error))
+            tries = fail(connection, source.id, name, "read", str(error), parent=parent)
             if error.retry_after is not None or tries < FETCH_TRIES:
                 raise
-            return Failed(document.external_id, str(error))
+            return Failed(name, str(error), parent)
 
     return dataclasses.replace(batch, changes=tuple(loaded(change) for change in batch.changes))
 

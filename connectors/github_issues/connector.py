@@ -32,13 +32,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar
 
 import httpx
 from pydantic import Field, SecretStr
 
-from assistant.errors import SourceBusy, SourceRefused
+from assistant.errors import ItemError, SourceBusy, SourceRefused
 from assistant.model import (
     Access,
     AccessChanged,
@@ -125,6 +125,14 @@ class GitHubIssuesConnector(Connector):
                 "was deleted. Has the token lost its rights? If they are really gone, remove this source."
             )
         yield from found
+
+    def read(self, ids: Collection[str]) -> Iterator[Change]:
+        repositories = {str(repository.id): repository for repository in self._repositories()}
+        for name in ids:
+            repository, number = repositories.get(name.partition("/")[0]), name.partition("/")[2]
+            # Nothing is told of a pull request that is not to be read.
+            found = self._again(repository, int(number)) if repository and number.isdecimal() else []
+            yield from found or [Delete(name)]
 
     def accesses(self) -> Iterator[AccessChanged]:
         """A repository made private takes all its issues with it and touches none of them."""
@@ -296,7 +304,11 @@ class GitHubIssuesConnector(Connector):
         return sorted(found), {**position, "event": newest}
 
     def _again(self, repository: Repository, number: int) -> list[Change]:
-        response = self._http.get(f"{repository.path}/issues/{number}", accept=(404, 410))
+        try:
+            with self._http.one_item(repository.path):
+                response = self._http.get(f"{repository.path}/issues/{number}", accept=(404, 410))
+        except ItemError as error:
+            return [Failed(repository.item(number), str(error))]
         if response.status_code != 200:
             return [Delete(repository.item(number))]
         row = response.json()
@@ -312,12 +324,15 @@ class GitHubIssuesConnector(Connector):
 
     def _change(self, repository: Repository, row: Row) -> Change:
         try:
-            return Upsert(self._document(repository, row))
+            with self._http.one_item(repository.path):
+                return Upsert(self._document(repository, row))
+        except ItemError as error:
+            return Failed(repository.item(row["number"]), str(error))
         except (KeyError, TypeError, ValueError) as error:
             return Failed(
                 repository.item(row["number"]),
                 f"GitHub describes it otherwise than documented ({type(error).__name__}). It was not read; it is "
-                "tried again when it changes.",
+                "tried again by itself.",
             )
 
     def _document(self, repository: Repository, row: Row) -> SourceDocument:

@@ -18,6 +18,7 @@ PAGE = 100
 ID_PAGE = 5000
 PASSES = 6
 """readings of a list until two agree"""
+ME = "rest/api/3/myself"
 _GONE = (403, 404, 410)
 
 
@@ -90,6 +91,19 @@ class JiraApi:
             "So many issues are being deleted that no two lists of them agree. Nothing was deleted here; it is "
             "tried again later."
         )
+
+    def within(self, ids: Sequence[str], jql: str) -> set[str]:
+        """Those of the issues that `jql` finds."""
+        if not ids:
+            return set()
+        query = {"issueIds": [int(name) for name in ids], "jqls": [jql]}
+        answer = decoded(self.http.json("POST", "rest/api/3/jql/match", json=query))
+        (match,) = cast("list[Json]", answer["matches"])
+        if match["errors"]:
+            raise SourceRefused(
+                "Jira does not understand the setting «jql». Nothing was changed or deleted; correct it."
+            )
+        return {str(name) for name in match["matchedIssues"]}
 
     def issues(self, ids: Sequence[str], fields: Sequence[str]) -> dict[str, Json]:
         """Issues by id, from Jira's data and not its search; what it can't load is left out."""
@@ -169,7 +183,7 @@ class JiraApi:
         if not response.is_success:
             raise ItemError(
                 f"Jira does not give this attachment out (HTTP {response.status_code}): it is gone, or hidden from "
-                "the account. It is tried again when its issue changes.",
+                "the account. It is tried again by itself.",
                 permanent=False,
             )
         return response.content

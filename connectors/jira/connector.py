@@ -39,7 +39,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, cast
@@ -48,10 +48,10 @@ import structlog
 from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
 from assistant.errors import ItemError, SourceBusy
-from assistant.model import Batch, Change, Failed, Member, Upsert
+from assistant.model import Batch, Change, Delete, Failed, Member, Upsert
 from connectors.base import BATCH_SIZE, Connector, ConnectorSettings
 from connectors.http import Http, signed
-from connectors.jira.api import PAGE, JiraApi
+from connectors.jira.api import ME, PAGE, JiraApi
 from connectors.jira.issue import Whole, attachment_id, documents
 from connectors.jira.rights import Rights, decoded
 from connectors.jira.values import Json, Reading, fields_of, time
@@ -155,7 +155,7 @@ class JiraConnector(Connector):
     # ── the contract ─────────────────────────────────────────────────────────
 
     def check(self) -> str:
-        me = decoded(self._api.http.json("GET", "rest/api/3/myself"))
+        me = decoded(self._api.http.json("GET", ME))
         projects = self._api.browsable(self._settings.projects)
         rights = Rights(self._api.http)
         people = list(rights.members(projects))
@@ -213,6 +213,13 @@ class JiraConnector(Connector):
         self._api.browsable(self._settings.projects)
         yield from sorted(ids, key=int)
         yield from attached
+
+    def read(self, ids: Collection[str]) -> Iterator[Change]:
+        scope = self._jql(self._api.browsable(self._settings.projects))
+        present = self._api.within([name for name in ids if name.isdecimal()], scope)
+        yield from (Delete(name) for name in ids if name not in present)
+        for name, changes, _ in self._read({name: 0 for name in ids if name in present}):
+            yield from changes or [Delete(name)]
 
     def memberships(self) -> Iterator[Member]:
         yield from Rights(self._api.http).members(self._api.browsable(self._settings.projects))
@@ -303,23 +310,22 @@ class JiraConnector(Connector):
         found = self._api.issues(list(listed), ["*all"])
         histories = self._api.histories(list(found))
         for name, updated in listed.items():
-            if name not in found:
-                if self._api.exists(name):
-                    yield name, [Failed(name, _UNREADABLE)], updated
-                else:
-                    yield name, [], updated  # deleted, or hidden, since the search told of it
-                continue
+            changes: list[Change] = []
+            state = updated
             try:
-                issue = found[name]
-                state = max(updated, _milliseconds(issue))
-                changes = self._changes(issue, histories.get(name, []))
+                if name in found:
+                    changes = self._changes(found[name], histories.get(name, []))
+                    state = max(updated, _milliseconds(found[name]))
+                else:
+                    with self._api.http.one_item(ME):
+                        if self._api.exists(name):  # else deleted, or hidden, since the search told of it
+                            changes = [Failed(name, _UNREADABLE)]
             except ItemError as error:
-                yield name, [Failed(name, str(error))], updated
+                changes = [Failed(name, str(error))]
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 log.warning("an issue has an unexpected shape", issue=name, error=type(error).__name__)
-                yield name, [Failed(name, _UNREADABLE)], updated
-            else:
-                yield name, changes, state
+                changes = [Failed(name, _UNREADABLE)]
+            yield name, changes, state
 
     def _changes(self, issue: Json, histories: Sequence[Json]) -> list[Change]:
         fields = cast(Json, issue["fields"])
@@ -329,9 +335,11 @@ class JiraConnector(Connector):
             issue = {**issue, "fields": {**fields, "attachment": []}}
             attachments = []
         shared: frozenset[str] = frozenset()
-        if project.service and self._settings.service_management and attachments:
-            shared = frozenset(self._api.shared(str(issue["id"])))
-        whole = Whole(issue, list(self._api.comments(issue)), histories, shared)
+        with self._api.http.one_item(ME):
+            if project.service and self._settings.service_management and attachments:
+                shared = frozenset(self._api.shared(str(issue["id"])))
+            comments = list(self._api.comments(issue))
+        whole = Whole(issue, comments, histories, shared)
         found = documents(whole, project, self._reading, self._content, max_bytes=self._max_bytes)
         changes: list[Change] = [Upsert(document) for document in found]
         for row in attachments:
@@ -340,7 +348,7 @@ class JiraConnector(Connector):
                     f"It has {int(row['size']) / 2**20:,.0f} MB, more than max_attachment_mb allows "
                     f"({self._settings.max_attachment_mb}). It was not read; raise the setting."
                 )
-                changes.append(Failed(attachment_id(row), reason))
+                changes.append(Failed(attachment_id(row), reason, str(issue["id"])))
         return changes
 
     def _content(self, attachment: str) -> bytes:
@@ -362,8 +370,8 @@ class JiraConnector(Connector):
 
 
 _UNREADABLE = (
-    "Jira lists this issue, but does not give it out as it should. Open it in Jira; it is tried again when "
-    "it changes."
+    "Jira lists this issue, but does not give it out as it should. Open it in Jira; it is tried again by "
+    "itself."
 )
 
 

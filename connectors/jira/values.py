@@ -195,7 +195,7 @@ def time(value: object, name: str) -> dt.datetime | None:
     except (ValueError, OverflowError, OSError):
         raise ItemError(
             f"Its field «{name}» is no date that is understood. Look at the issue in Jira; it is tried again "
-            "when it changes."
+            "by itself."
         ) from None
 
 

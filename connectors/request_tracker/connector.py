@@ -52,7 +52,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -140,7 +140,7 @@ class RequestTrackerConnector(Connector):
         queues = self._queues()
         rights = self._rights(queues)
         self._begin(state, queues, rights)
-        reader = TicketReader(self._shape, rights, People(self._api).privileged(), self._api)
+        reader = self._reader(rights)
         pending: list[Change] = []
         for change in self._changes(state, queues, reader):
             pending.append(change)
@@ -162,6 +162,15 @@ class RequestTrackerConnector(Connector):
         yield from map(str, found)
         files = self._api.files() if self._api.sees_all() else self._files_of(_within(queues))
         yield from (attachment_id(int(row["id"])) for row in files if is_file(row))
+
+    def read(self, ids: Collection[str]) -> Iterator[Change]:
+        queues = self._queues()
+        reader = self._reader(self._rights(queues))
+        state = State(None)
+        state.queue_up(int(name) for name in ids if name.isdecimal())
+        while state.todo:
+            yield from self._changed(state, queues, reader)
+        yield from (Delete(name) for name in ids if not name.isdecimal())
 
     def memberships(self) -> Iterator[Member]:
         yield from rt_rights.members(self._api, self._rights(self._chosen()))
@@ -199,6 +208,9 @@ class RequestTrackerConnector(Connector):
 
     def _rights(self, queues: Mapping[int, str]) -> Rights:
         return Rights(self._settings.rights, queues, self._visible.values())
+
+    def _reader(self, rights: Rights) -> TicketReader:
+        return TicketReader(self._shape, rights, People(self._api).privileged(), self._api)
 
     def _begin(self, state: State, queues: Mapping[int, str], rights: Rights) -> None:
         """Take up late transactions, and the import of queues that are new or whose readers are others."""
@@ -293,8 +305,8 @@ class RequestTrackerConnector(Connector):
             return [
                 Failed(
                     str(ticket),
-                    "RT shows this ticket but its search doesn't find it. It is kept as it was, and read when "
-                    "it next changes.",
+                    "RT shows this ticket but its search doesn't find it. It is kept as it was, and tried again "
+                    "by itself.",
                 )
             ]
         return [Delete(str(ticket))]

@@ -131,7 +131,7 @@ class TicketReader:
                 Failed(
                     str(row["id"]),
                     "RT lists this ticket but shows nothing of its history to the account. What is known of it "
-                    "is kept as it was; give the account ShowTicket on its queue, then sync again.",
+                    "is kept as it was; give the account ShowTicket on its queue. It is tried again by itself.",
                 )
             ]
         ticket = self._ticket(row, history)
@@ -141,7 +141,7 @@ class TicketReader:
                 if is_file(part) and _size(part):
                     found.append(self._attachment(part, transaction, ticket, row))
                 elif is_text(part) and _size(part) > TEXT_LIMIT:
-                    found.append(_too_large(part, TEXT_LIMIT))
+                    found.append(_too_large(part, TEXT_LIMIT, ticket))
         return found
 
     def _ticket(self, row: Row, history: History) -> SourceDocument:
@@ -216,7 +216,7 @@ class TicketReader:
 
     def _attachment(self, part: Row, transaction: Row, ticket: SourceDocument, row: Row) -> Upsert | Failed:
         if _size(part) > self._shape.max_bytes:
-            return _too_large(part, self._shape.max_bytes)
+            return _too_large(part, self._shape.max_bytes, ticket)
         number = int(part["id"])
         internal = transaction["Type"] == "Comment"
         queue = _queue(row)
@@ -315,10 +315,11 @@ def _links(row: Row, history: History) -> tuple[Link, ...]:
     return tuple(sorted(found, key=lambda link: (link.relation, link.external_id)))
 
 
-def _too_large(part: Row, limit: int) -> Failed:
+def _too_large(part: Row, limit: int, ticket: SourceDocument) -> Failed:
     return Failed(
         attachment_id(int(part["id"])),
         f"It is larger than {limit / 2**20:,.0f} MB. It was not read; raise max_attachment_mb if it is wanted.",
+        ticket.external_id,
     )
 
 

@@ -42,7 +42,7 @@ def sync_articles(http: Http, state: dict[str, Any], *, public: bool) -> Iterato
             if len(pending) == BATCH_SIZE:
                 yield Batch(tuple(pending), {**state, "articles": start, "seen": list(seen)})
                 pending = []
-            pending.append(_change(article, public))
+            pending.append(article_change(article, public=public))
             seen.append(version)
         end = int(page["end_time"] or start)
         if end > start:
@@ -62,7 +62,7 @@ def sync_articles(http: Http, state: dict[str, Any], *, public: bool) -> Iterato
         yield Batch(tuple(pending), settled)
 
 
-def _change(article: Row, public: bool) -> Change:
+def article_change(article: Row, *, public: bool) -> Change:
     name = f"article/{article['id']}"
     if article["draft"]:
         return Delete(name)
@@ -72,7 +72,7 @@ def _change(article: Row, public: bool) -> Change:
         return Failed(
             name,
             f"Zendesk describes it otherwise than documented ({type(error).__name__}). It was not read; it is "
-            "tried again when it changes.",
+            "tried again by itself.",
         )
 
 

@@ -38,7 +38,7 @@ import datetime as dt
 import hashlib
 import hmac
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field, SecretStr
@@ -57,16 +57,9 @@ from assistant.model import (
 from connectors.base import BATCH_SIZE, Connector, ConnectorSettings
 from connectors.http import Http
 from connectors.network import PUBLIC, Network
-from connectors.zendesk.articles import article_access, articles_now, sync_articles
+from connectors.zendesk.articles import article_access, article_change, articles_now, sync_articles
 from connectors.zendesk.people import Row, listing, members
-from connectors.zendesk.ticket import (
-    Names,
-    Talk,
-    attachment_documents,
-    files_of,
-    redacted,
-    ticket_document,
-)
+from connectors.zendesk.ticket import Names, Talk, attachment_documents, files_of, redacted, ticket_document
 
 PAGE = 100
 """tickets a page of the export while they are read; the checkpoint lists those of a page that are done"""
@@ -76,6 +69,7 @@ SETTLING_SECONDS = 3600
 """a ticket that changed this short ago may be unknown to Zendesk's search still"""
 WEBHOOK_SECONDS = 300
 SIDELOADS = "users,organizations"
+ME = "api/v2/users/me.json"
 EXPORT = "api/v2/incremental/tickets/cursor.json"
 
 
@@ -138,12 +132,7 @@ class ZendeskConnector(Connector):
         self._fields: dict[int, str] | None = None
 
     def check(self) -> str:
-        me = self._http.json("GET", "api/v2/users/me.json")["user"]
-        if me["role"] != "admin":
-            raise SourceRefused(
-                f"The account is a Zendesk {me['role'] or 'visitor'}, and the exports are open to administrators "
-                "only. Nothing was read; use an administrator's token."
-            )
+        self._require_admin()
         found: list[str] = []
         if self._settings.tickets:
             count = self._http.json("GET", "api/v2/tickets/count.json")["count"]["value"]
@@ -175,6 +164,14 @@ class ZendeskConnector(Connector):
             )
         yield from ids
 
+    def read(self, ids: Collection[str]) -> Iterator[Change]:
+        self._require_admin()  # else what is hidden would look gone
+        for name in ids:
+            try:
+                yield from self._again(name)
+            except ItemError as error:
+                yield Failed(name, str(error))
+
     def memberships(self) -> Iterator[Member]:
         return members(self._http, help_center=self._settings.help_center)
 
@@ -199,6 +196,14 @@ class ZendeskConnector(Connector):
 
     def close(self) -> None:
         self._http.close()
+
+    def _require_admin(self) -> None:
+        me = self._http.json("GET", ME)["user"]
+        if me["role"] != "admin":
+            raise SourceRefused(
+                f"The account is a Zendesk {me['role'] or 'visitor'}, and the exports are open to administrators "
+                "only. Nothing was read; use an administrator's token."
+            )
 
     def _sync_tickets(self, state: dict[str, Any]) -> Iterator[Batch]:
         """Page by page; a batch that ends within a page says which of its tickets are done.
@@ -239,7 +244,8 @@ class ZendeskConnector(Connector):
         if not self._wanted(ticket):
             return [Delete(name)]
         try:
-            talk = self._talk(ticket)
+            with self._http.one_item(ME):
+                talk = self._talk(ticket)
             document = ticket_document(ticket, talk, names)
             changes: list[Change] = [Upsert(document)]
             if self._settings.attachments:
@@ -253,10 +259,31 @@ class ZendeskConnector(Connector):
                 Failed(
                     name,
                     f"Zendesk describes it otherwise than documented ({type(error).__name__}). It was not read; "
-                    "it is tried again when it changes.",
+                    "it is tried again by itself.",
                 )
             ]
         return changes
+
+    def _again(self, name: str) -> list[Change]:
+        kind, _, number = name.partition("/")
+        path = {
+            "ticket": f"api/v2/tickets/{number}.json" if self._settings.tickets else "",
+            "article": f"api/v2/help_center/articles/{number}.json" if self._settings.help_center else "",
+        }.get(kind)
+        if not path or not number.isdecimal():
+            return [Delete(name)]
+        params = {"include": SIDELOADS} if kind == "ticket" else {}
+        with self._http.one_item(ME):
+            found = self._http.json("GET", path, params=params, accept=(403, 404, 410))
+        if found.get("error") == "RecordNotFound":
+            return [Delete(name)]
+        if kind not in found:
+            raise ItemError(
+                "Zendesk does not show it to the account. It was not read; it is tried again by itself."
+            )
+        if kind == "article":
+            return [article_change(found["article"], public=self._settings.public_articles)]
+        return self._ticket_changes(found["ticket"], self._names(found))
 
     def _wanted(self, ticket: Row) -> bool:
         brands = self._settings.brands
@@ -283,7 +310,7 @@ class ZendeskConnector(Connector):
             if "meta" not in page:
                 raise ItemError(
                     "Zendesk does not show its comments. It was not read; see in Zendesk whether the account may "
-                    "open it. It is tried again when it changes."
+                    "open it. It is tried again by itself."
                 )
             yield page
             if not page["meta"]["has_more"]:
@@ -297,6 +324,7 @@ class ZendeskConnector(Connector):
                 file.external_id,
                 f"It has {size / 2**20:,.0f} MB, more than max_file_mb allows ({self._settings.max_file_mb}). It "
                 "was not read; raise the setting if it should be.",
+                file.parent,
             )
         return Upsert(file)
 

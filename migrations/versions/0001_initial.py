@@ -271,10 +271,15 @@ create table failure (
   reason text not null,
   attempts int not null default 1,
   permanent boolean not null default false,
+  parent text not null default '',
+  due boolean not null default false,
   first_at timestamptz not null default now(),
   last_at timestamptz not null default now(),
   unique (source_id, external_id)
 );
+comment on column failure.parent is 'external id of the item it hangs on and is read with; empty: it is read by itself';
+comment on column failure.due is 'the next sync reads it again, whether or not it changed';
+create index failure_due on failure (source_id) where due;
 """
 
 TALK = """

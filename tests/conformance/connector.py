@@ -64,6 +64,10 @@ class WritableSource(ABC):
     def spoil(self) -> None:
         """Add an item that can't be read."""
 
+    def mend(self) -> None:
+        """Make that item readable, without a change to it that a sync could notice."""
+        raise NotImplementedError("every sync of this source tries again what could not be read")
+
     @abstractmethod
     def withdraw(self, name: str) -> None:
         """Make it impossible to tell who may read `name`."""
@@ -113,6 +117,7 @@ class Replica:
                     self.documents.pop(name, None)
                     for child in [d.external_id for d in self.documents.values() if d.parent == name]:
                         del self.documents[child]
+                    self.failures.pop(name, None)
                 case AccessChanged(name, access):
                     if name in self.documents:
                         self.documents[name] = replace(self.documents[name], access=access)
@@ -153,6 +158,12 @@ class Replica:
         for change in connector.accesses():
             self.apply(Batch((change,), {}))
         self.checkpoint = checkpoint
+        connector.close()
+
+    def read_again(self, connector: Connector) -> None:
+        """What a sync does first where reading failed; the checkpoint stays."""
+        assert self.checkpoint is not None
+        self.apply(Batch(tuple(connector.read(list(self.failures))), self.checkpoint))
         connector.close()
 
     def prune(self, connector: Connector) -> None:
@@ -455,3 +466,45 @@ class ConnectorConformance:
         connector = source.connector()
         connector.close()
         connector.close()
+
+
+class ReadsAgain(ConnectorConformance):
+    """What those have to do besides whose sync tells of changes only."""
+
+    def test_what_could_not_be_read_is_read_again_without_a_change(self, filled: WritableSource) -> None:
+        filled.spoil()
+        replica = self.fresh(filled)
+        (name,) = replica.failures
+        replica.read_again(filled.connector())
+        assert list(replica.failures) == [name], "it is no better yet"
+        filled.mend()
+        assert changes(replica.sync(filled.connector())) == [], "nothing of it changed"
+        replica.read_again(filled.connector())
+        assert name in replica.documents
+        assert not replica.failures
+        self.same_as_fresh(replica, filled)
+
+    def test_what_is_read_again_is_as_a_sync_reads_it(self, filled: WritableSource) -> None:
+        replica = self.fresh(filled)
+        before = replica.summary(), replica.embedded
+        replica.failures = dict.fromkeys(replica.documents, "for the test")
+        replica.read_again(filled.connector())
+        assert not replica.failures
+        assert (replica.summary(), replica.embedded) == before
+
+    def test_what_is_gone_when_it_is_read_again_is_deleted(self, filled: WritableSource) -> None:
+        gone = filled.put("item-gone", f"{CONTENT_WORD} soon gone")
+        stays = filled.put("item-stays", f"{CONTENT_WORD} stays")
+        filled.remove("item-gone")
+        found = list(filled.connector().read([gone, stays, "no such id"]))
+        assert {c.external_id for c in found if isinstance(c, Delete)} == {gone, "no such id"}
+        assert [c.document.external_id for c in found if isinstance(c, Upsert)] == [stays]
+
+    def test_a_source_that_is_away_deletes_nothing_when_items_are_read_again(
+        self, filled: WritableSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        names = [filled.put(f"item-{number:03}", f"{CONTENT_WORD} again") for number in range(3)]
+        filled.vanish()
+        monkeypatch.setattr(connectors_http.time, "sleep", lambda _seconds: None)
+        with pytest.raises(SourceError, match="othing was"):
+            list(filled.connector().read(names))

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from assistant.errors import SourceBusy, SourceRefused
-from assistant.model import Access, Delete, Event, SourceDocument
+from assistant.model import Access, Delete, Event, SourceDocument, Upsert
 from connectors import http as connectors_http
 from connectors.github_issues.connector import GitHubIssuesConnector, GitHubIssuesSettings
 from connectors.network import Network
-from tests.conformance.connector import CONTENT_WORD, ConnectorConformance, Replica, WritableSource, changes
+from tests.conformance.connector import CONTENT_WORD, ReadsAgain, Replica, WritableSource, changes
 from tests.servers.github import TOKEN, GitHubServer, user
+from tests.servers.protocol import Reply
 
 REPO = "acme/engine"
 
@@ -30,6 +31,7 @@ class Tracker(WritableSource):
         self.settings |= {"requests_a_second": 10_000, **settings}
         self.numbers: dict[str, int] = {}
         self.made: list[GitHubIssuesConnector] = []
+        self.spoilt = 0
 
     def connector(self, port: int | None = None) -> GitHubIssuesConnector:
         settings = {"url": f"http://127.0.0.1:{port or self.port}", **self.settings}
@@ -56,7 +58,10 @@ class Tracker(WritableSource):
         self.server.delete(REPO, self.numbers.pop(name))
 
     def spoil(self) -> None:
-        self.server.issue(REPO, "Without labels", CONTENT_WORD, labels=None)
+        self.spoilt = self.server.issue(REPO, "Without labels", CONTENT_WORD, labels=None)
+
+    def mend(self) -> None:
+        self.server.issues[REPO][self.spoilt]["labels"] = []
 
     def withdraw(self, name: str) -> None:
         self.server.repositories[REPO] |= {"private": True, "permissions": {"push": False}}
@@ -85,7 +90,7 @@ def tracker(server: GitHubServer) -> Iterator[Tracker]:
     tracker.close()
 
 
-class TestGitHubIssues(ConnectorConformance):
+class TestGitHubIssues(ReadsAgain):
     @pytest.fixture
     def source(self, tracker: Tracker) -> WritableSource:
         return tracker
@@ -318,3 +323,59 @@ def test_webhooks(tracker: Tracker) -> None:
     tracker.settings["webhook_secret"] = ""
     unsigned = "sha256=" + hmac.new(b"", b"{}", hashlib.sha256).hexdigest()
     assert not tracker.connector().hint({"x-hub-signature-256": unsigned}, b"{}")
+
+
+@pytest.mark.parametrize("what", ["comments", "events", ""])
+def test_an_issue_that_is_never_told_fails_alone(
+    server: GitHubServer, tracker: Tracker, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(connectors_http.time, "sleep", lambda _seconds: None)
+    server.issue(REPO, "Before", "text")
+    number = server.issue(REPO, "Broken", "text")
+    comment = server.comment(REPO, number, "a comment")
+    server.edit(REPO, number, state="closed")
+    server.issue(REPO, "After", "text")
+    replica = Replica()
+    if not what:  # the issue itself is asked for where its comments tell of a change
+        replica = synced(tracker)
+        server.edit_comment(REPO, comment, "edited")
+    server.refuse[f"/issues/{number}/{what}".rstrip("/")] = Reply(502, b"<html>Unicorn!")
+    replica.sync(tracker.connector())
+    assert {d.title for d in replica.documents.values()} >= {"Before", "After"}
+    assert list(replica.failures) == [tracker.id(number)]
+    assert "by itself" in replica.failures[tracker.id(number)]
+    server.refuse.clear()
+    assert changes(replica.sync(tracker.connector())) == []
+    replica.read_again(tracker.connector())
+    assert not replica.failures
+    assert replica.summary() == synced(tracker).summary()
+
+
+def test_where_github_as_a_whole_is_in_trouble_no_issue_fails(
+    server: GitHubServer, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connectors_http.time, "sleep", lambda _seconds: None)
+    number = server.issue(REPO, "Broken", "text")
+    server.comment(REPO, number, "a comment")
+    connector = tracker.connector()
+    connector.check()
+    server.refuse = {f"/issues/{number}/comments": Reply(503, {}), f"/repos/{REPO}": Reply(503, {})}
+    with pytest.raises(SourceBusy):
+        list(connector.sync(None))
+
+
+def test_what_is_out_of_scope_is_not_read_again(server: GitHubServer, tracker: Tracker) -> None:
+    server.repository("acme/other")
+    issue = server.issue(REPO, "Issue", "text")
+    request = server.issue(REPO, "Pull", "text", pull_request={"url": "x"})
+    moved = server.issue(REPO, "Moved", "text")
+    server.transfer(REPO, moved, "acme/other")
+    elsewhere = f"{server.repositories['acme/other']['id']}/1"
+    names = [tracker.id(issue), tracker.id(request), tracker.id(moved), elsewhere, "5/x", f"{tracker.id(1)}x"]
+
+    def kinds() -> list[type]:
+        return [type(change) for change in tracker.connector().read(names)]
+
+    assert kinds() == [Upsert, *[Delete] * 5]
+    tracker.settings |= {"pull_requests": True, "repositories": [REPO, "acme/other"]}
+    assert kinds() == [Upsert, Upsert, Delete, Upsert, Delete, Delete]

@@ -12,7 +12,7 @@ import pytest
 from connectors import http as connectors_http
 from connectors.jira.connector import JiraConnector, JiraSettings
 from connectors.network import Network
-from tests.conformance.connector import ConnectorConformance, Replica, WritableSource
+from tests.conformance.connector import ConnectorConformance, ReadsAgain, Replica, WritableSource
 from tests.servers.faults import HttpFaults, TcpFaults
 from tests.servers.jira import JiraServer
 from tests.servers.jira_data import Site, doc, holder
@@ -75,6 +75,9 @@ class JiraSource(WritableSource):
     def spoil(self) -> None:
         self.site.broken.add(self.site.create(self.project, "bad", "quokka-7731 that can't be loaded"))
 
+    def mend(self) -> None:
+        self.site.broken.clear()
+
     def withdraw(self, name: str) -> None:
         """A field configuration hides the security level, and the project has levels."""
         self.site.security[self.project] = {}
@@ -95,7 +98,7 @@ class JiraSource(WritableSource):
         self.site.credentials.clear()
 
 
-class TestJira(ConnectorConformance):
+class TestJira(ReadsAgain):
     """As it is used: a few changes a minute; pages by position, the worse of the two."""
 
     @pytest.fixture

@@ -118,6 +118,7 @@ def calls() -> list[Call]:
     connector.check()
     list(connector.memberships())
     list(connector.inventory())
+    list(connector.read([str(number) for number in site.issues]))
     connector.close()
     server.close()
     assert len(replica.documents) == 10

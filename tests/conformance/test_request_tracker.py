@@ -13,11 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from pydantic import ValidationError
 
 from assistant.errors import SourceRefused
-from assistant.model import Access, Audience, Customer, Delete, Link, Part, Upsert
+from assistant.model import Access, Audience, Customer, Delete, Failed, Link, Part, Upsert
 from connectors.base import BATCH_SIZE
 from connectors.request_tracker.connector import RequestTrackerSettings
 from tests.conformance.connector import (
-    ConnectorConformance,
+    ReadsAgain,
     Replica,
     WritableSource,
     changes,
@@ -33,7 +33,7 @@ def queue(request_tracker: RequestTracker) -> Queue:
     return Queue(request_tracker)
 
 
-class TestRequestTracker(ConnectorConformance):
+class TestRequestTracker(ReadsAgain):
     @pytest.fixture
     def source(self, queue: Queue) -> WritableSource:
         return queue
@@ -475,3 +475,23 @@ def test_replayed_changes_equal_what_rt_has(request_tracker: RequestTracker) -> 
             phases=(Phase.explicit, Phase.reuse, Phase.generate),
         ),
     )
+
+
+def test_what_was_moved_or_merged_away_is_not_read_again(queue: Queue) -> None:
+    tracker = queue.tracker
+    moved = tracker.ticket(queue.closed_id, "moved", "text")
+    kept, merged = tracker.ticket(queue.id, "kept", "text"), tracker.ticket(queue.id, "merged", "text")
+    tracker.change(merged, MergeInto=kept)
+    queue.settings["queues"] = [queue.name]
+    found = list(queue.connector().read([str(moved), str(merged), "attachment/1"]))
+    gone = {change.external_id for change in found if isinstance(change, Delete)}
+    assert gone == {str(moved), str(merged), "attachment/1"}
+    assert [change.document.external_id for change in found if isinstance(change, Upsert)] == [str(kept)]
+
+
+def test_a_file_that_is_too_large_is_known_by_its_ticket(queue: Queue) -> None:
+    ticket = queue.tracker.ticket(queue.id, "with a file", "text")
+    queue.tracker.say(ticket, "correspond", "see there", ("large.txt", "text/plain", b"x" * 2**21))
+    queue.settings["max_attachment_mb"] = 1
+    found = list(queue.connector().read([str(ticket)]))
+    assert [change.parent for change in found if isinstance(change, Failed)] == [str(ticket)]

@@ -18,7 +18,8 @@ from connectors import http as connectors_http
 from connectors.network import Network
 from connectors.zendesk import connector as connectors_zendesk
 from connectors.zendesk.connector import ZendeskConnector, ZendeskSettings
-from tests.conformance.connector import CONTENT_WORD, ConnectorConformance, Replica, WritableSource, changes
+from tests.conformance.connector import CONTENT_WORD, ReadsAgain, Replica, WritableSource, changes
+from tests.servers.protocol import Reply
 from tests.servers.zendesk import EMAIL, TOKEN, ZendeskServer, stamp
 
 LOOPBACK = Network(("127.0.0.1",))
@@ -69,6 +70,9 @@ class Account(WritableSource):
         number = self.server.ticket("Not to be opened", CONTENT_WORD)
         self.server.unreadable.add(number)
 
+    def mend(self) -> None:
+        self.server.unreadable.clear()
+
     def withdraw(self, name: str) -> None:
         del self.server.tickets[self.numbers[name]]["group_id"]
         self.server.touch(self.numbers[name])
@@ -82,6 +86,8 @@ class Account(WritableSource):
 
 
 class HelpCenter(Account):
+    spoilt = 0
+
     def put(self, name: str, text: str) -> str:
         if name in self.numbers:
             body = "<p>" + text.replace("&", "&amp;").replace("<", "&lt;")
@@ -94,7 +100,11 @@ class HelpCenter(Account):
         self.server.archived.add(self.numbers.pop(name))
 
     def spoil(self) -> None:
-        self.server.article("Without a date", CONTENT_WORD, created_at=None)
+        self.spoilt = self.server.article("Without a date", CONTENT_WORD, created_at=None)
+
+    def mend(self) -> None:
+        article = self.server.articles[self.spoilt]
+        article["created_at"] = article["updated_at"]
 
     def withdraw(self, name: str) -> None:
         del self.server.articles[self.numbers[name]]["user_segment_id"]
@@ -119,13 +129,13 @@ def account(server: ZendeskServer) -> Iterator[Account]:
     account.close()
 
 
-class TestTickets(ConnectorConformance):
+class TestTickets(ReadsAgain):
     @pytest.fixture
     def source(self, account: Account) -> WritableSource:
         return account
 
 
-class TestArticles(ConnectorConformance):
+class TestArticles(ReadsAgain):
     @pytest.fixture
     def source(self, server: ZendeskServer) -> Iterator[WritableSource]:
         articles = HelpCenter(server)
@@ -555,3 +565,82 @@ def test_another_shape_fails_alone(server: ZendeskServer, account: Account) -> N
     assert set(replica.documents) == {f"ticket/{number}"}
     assert len(replica.failures) == 1
     assert Access.nobody() != replica.documents[f"ticket/{number}"].access
+
+
+# ── what can't be read ───────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("what", ["comments", "audits"])
+def test_a_ticket_that_is_never_told_fails_alone(
+    server: ZendeskServer, account: Account, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(connectors_http.time, "sleep", lambda _seconds: None)
+    server.ticket("Before", "text")
+    number = server.ticket("Broken", "text", status="open")
+    server.ticket("After", "text")
+    server.refuse[f"/tickets/{number}/{what}.json"] = Reply(503, {"error": "ServiceUnavailable"})
+    replica = synced(account)
+    assert {d.title for d in replica.documents.values()} == {"Before", "After"}
+    assert list(replica.failures) == [f"ticket/{number}"]
+    assert "by itself" in replica.failures[f"ticket/{number}"]
+    server.refuse.clear()
+    replica.read_again(account.connector())
+    assert not replica.failures
+    assert replica.summary() == synced(account).summary()
+
+
+def test_where_zendesk_as_a_whole_is_in_trouble_no_ticket_fails(
+    server: ZendeskServer, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connectors_http.time, "sleep", lambda _seconds: None)
+    number = server.ticket("Broken", "text")
+    broken = f"/tickets/{number}/comments.json"
+    server.refuse = {broken: Reply(503, {}), "/users/me.json": Reply(503, {})}
+    with pytest.raises(SourceBusy) as down:
+        synced(account)
+    assert down.value.retry_after is None
+    server.refuse = {broken: Reply(503, {}), "/users/me.json": Reply(200, b"<html>Sign in")}
+    with pytest.raises(SourceBusy, match="no JSON"):
+        synced(account)
+    server.refuse = {broken: Reply(429, {}, {"Retry-After": "5"})}
+    with pytest.raises(SourceBusy) as limited:
+        synced(account)
+    assert limited.value.retry_after == 5.0
+
+
+def test_what_is_out_of_scope_is_not_read_again(server: ZendeskServer, account: Account) -> None:
+    ours = server.ticket("Ours", "text", brand_id=1)
+    other = server.ticket("Another brand's", "text", brand_id=2)
+    draft = server.article("Draft", "text", draft=True)
+    article = server.article("Article", "text")
+    names = [f"ticket/{ours}", f"ticket/{other}", f"article/{draft}", f"article/{article}"]
+
+    def deleted(**settings: Any) -> list[str]:
+        account.settings |= settings
+        found = list(account.connector().read(names))
+        assert all(isinstance(change, Delete | Upsert) for change in found)
+        return [change.external_id for change in found if isinstance(change, Delete)]
+
+    assert deleted(brands=[1]) == names[1:3]
+    assert deleted(brands=[], help_center=False) == names[2:]
+    assert deleted(help_center=True, tickets=False) == names[:3]
+
+
+def test_who_is_no_administrator_any_more_deletes_nothing(server: ZendeskServer, account: Account) -> None:
+    number = server.ticket("Hidden", "text")
+    server.users[1]["role"] = "agent"
+    server.refuse[f"/tickets/{number}.json"] = Reply(404, {"error": "RecordNotFound"})
+    with pytest.raises(SourceRefused, match="Nothing was"):
+        list(account.connector().read([f"ticket/{number}"]))
+    server.users[1]["role"] = "admin"
+    server.refuse[f"/tickets/{number}.json"] = Reply(403, {"error": "Forbidden"})
+    (failed,) = account.connector().read([f"ticket/{number}"])
+    assert isinstance(failed, Failed)
+
+
+def test_a_file_that_is_too_large_is_known_by_its_ticket(server: ZendeskServer, account: Account) -> None:
+    number = server.ticket("With a file", "text")
+    server.comment(number, "see there", files={"large.txt": b"x" * 2**21})
+    account.settings["max_file_mb"] = 1
+    failed = [c for c in account.connector().read([f"ticket/{number}"]) if isinstance(c, Failed)]
+    assert [c.parent for c in failed] == [f"ticket/{number}"]

@@ -521,6 +521,17 @@ def approximate_count(server: JiraServer, call: Call, match: re.Match[str]) -> A
     return {"count": len(server.rows(call, (call.body or {}).get("jql")))}
 
 
+@route("POST", r"/rest/api/3/jql/match", "issueIds", "jqls")
+def jql_match(server: JiraServer, call: Call, match: re.Match[str]) -> Any:
+    asked = set(call.body["issueIds"])
+    return {
+        "matches": [
+            {"matchedIssues": [row.id for row in server.rows(call, jql) if row.id in asked], "errors": []}
+            for jql in call.body["jqls"]
+        ]
+    }
+
+
 @route(
     "POST",
     r"/rest/api/3/issue/bulkfetch",

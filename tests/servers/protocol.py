@@ -55,6 +55,8 @@ class ProtocolServer:
         self.lock = threading.RLock()
         self.violations: list[str] = []
         self.calls: list[str] = []
+        self.refuse: dict[str, Reply] = {}
+        """what paths with such an end are answered with"""
         self.routes: list[tuple[re.Pattern[str], frozenset[str], Route]] = []
         outer = self
 
@@ -73,7 +75,8 @@ class ProtocolServer:
                     if len(request.query) != len(pairs):
                         outer.violations.append(f"a parameter twice: {self.path}")
                     try:
-                        reply = outer.answer(request)
+                        ends = [end for end in outer.refuse if url.path.endswith(end)]
+                        reply = outer.refuse[ends[0]] if ends else outer.answer(request)
                     except Refused as refused:
                         reply = refused.reply
                 content = reply.content()

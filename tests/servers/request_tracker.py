@@ -203,12 +203,16 @@ class RequestTracker:
             ).fetchone()
             self._write(connection, part, text)
 
-    def forget_history(self, ticket: int) -> None:
-        """What RT answers an account it refuses the history of a ticket: an empty list."""
-        which = "select id from Transactions where ObjectType = 'RT::Ticket' and ObjectId = ?"
+    def forget_history(self, ticket: int, *, forgotten: bool = True) -> None:
+        """What RT answers an account it refuses the history of a ticket: nothing said; or again what it was."""
+        kind, those = (
+            ("'Withheld' || Type", "1") if forgotten else ("substr(Type, 9)", "Type like 'Withheld%'")
+        )
         with self.database() as connection:
-            connection.execute(f"delete from Attachments where TransactionId in ({which})", (ticket,))
-            connection.execute(f"delete from Transactions where id in ({which})", (ticket,))
+            connection.execute(
+                f"update Transactions set Type = {kind} where ObjectType = 'RT::Ticket' and ObjectId = ? and {those}",
+                (ticket,),
+            )
 
     def _write(self, connection: sqlite3.Connection, part: int, text: str) -> None:
         headers = f'Content-Type: text/plain; charset="utf-8"\nContent-Length: {len(text.encode())}\n'

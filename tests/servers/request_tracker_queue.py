@@ -30,6 +30,7 @@ class Queue(WritableSource):
         self.group_name = f"Agents {number}"
         self.group = tracker.group(self.group_name, self.agent)
         self.tickets: dict[str, int] = {}
+        self.spoilt = 0
         self.settings: dict[str, Any] = {
             "link_url": tracker.url,
             "token": tracker.token,
@@ -67,6 +68,10 @@ class Queue(WritableSource):
     def spoil(self) -> None:
         ticket = self.tracker.ticket(self.id, "spoilt", f"{CONTENT_WORD} unseen")
         self.tracker.forget_history(ticket)
+        self.spoilt = ticket
+
+    def mend(self) -> None:
+        self.tracker.forget_history(self.spoilt, forgotten=False)
 
     def withdraw(self, name: str) -> None:
         self.tracker.change(self.tickets[name], Queue=self.closed)

@@ -266,6 +266,7 @@ class ZendeskServer(ProtocolServer):
             "start_time cursor per_page include exclude_deleted support_type_scope",
             self._export,
         )
+        self.route(rf"/api/v2/tickets/{ID}(?:\.json)?", "include", self._ticket_with)
         self.route(rf"/api/v2/tickets/{ID}/comments(?:\.json)?", f"{paged} include sort", self._comments)
         self.route(rf"/api/v2/tickets/{ID}/audits(?:\.json)?", paged, self._audits)
         for path, rows in (
@@ -288,6 +289,7 @@ class ZendeskServer(ProtocolServer):
         self.route(r"/api/v2/users(?:\.json)?", f"{paged} include role", self._users)
         self.route(r"/api/v2/custom_roles(?:\.json)?", "", self._roles)
         self.route(r"/api/v2/search/export(?:\.json)?", f"{paged} query filter[type]", self._search)
+        self.route(rf"/api/v2/help_center/articles/{ID}(?:\.json)?", "", self._article)
         self.route(r"/api/v2/help_center/incremental/articles(?:\.json)?", "start_time", self._article_export)
         self.route(r"/attachments/token/tok(\d+)/", "name", self._attachment)
 
@@ -358,10 +360,31 @@ class ZendeskServer(ProtocolServer):
             answer["organizations"] = [row for n, row in sorted(self.organizations.items()) if n in used]
         return answer
 
-    def _ticket(self, number: int) -> None:
+    def _ticket(self, number: int, *, comments: bool = True) -> None:
         deleted = self.tickets.get(number, {}).get("status") == "deleted"
-        if number not in self.tickets or deleted or number in self.unreadable:
+        if number not in self.tickets or deleted or (comments and number in self.unreadable):
             raise Refused(404, {"error": "RecordNotFound", "description": "Not found"})
+
+    def _ticket_with(self, request: Request, number: int) -> Any:
+        self._ticket(number, comments=False)
+        ticket = self.tickets[number]
+        people = [ticket[role] for role in ("requester_id", "submitter_id", "assignee_id") if ticket[role]]
+        found: dict[str, Any] = {"ticket": ticket}
+        for name in filter(None, request.query.get("include", "").split(",")):
+            if name not in SIDELOADS:
+                raise self.violation(400, f"sideload {name} of a ticket")
+            if name == "users":
+                found["users"] = [self.users[user] for user in dict.fromkeys(people)]
+            if name == "organizations":
+                found["organizations"] = [
+                    row for n, row in self.organizations.items() if n == ticket["organization_id"]
+                ]
+        return found
+
+    def _article(self, request: Request, number: int) -> Any:
+        if number not in self.articles or number in self.archived:
+            raise Refused(404, {"error": "RecordNotFound", "description": "Not found"})
+        return {"article": self.articles[number]}
 
     def _comments(self, request: Request, number: int) -> Any:
         self._ticket(number)
