@@ -24,11 +24,11 @@ from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import QueryBundle
 
 from assistant.answer import abstain, cite, extract, prompt, rewrite
-from assistant.answer.text import clean, safe_url, sentences
 from assistant.errors import QuestionRejected
 from assistant.generate import base
 from assistant.model import Answer, Citation, Passage, Turn
 from assistant.retrieve.nodes import from_node, to_node
+from assistant.text.sentences import clean, safe_url, sentences
 
 log = structlog.get_logger()
 

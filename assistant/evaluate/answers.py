@@ -104,10 +104,12 @@ def _askers(assistant: Assistant, questions: Sequence[Question], default: Princi
 
 def _live(assistant: Assistant, question: Question, asker: Principal) -> DeskQueryEngine:
     try:
-        customers = assistant.customers(asker, question.customer) if question.customer else None
+        known = assistant.customer(asker, question.customer) if question.customer else None
     except ConfigError as error:
         raise ConfigError(f"Question {question.id}: {error} Nothing was evaluated.") from error
-    return assistant.engine(asker, filters=Filters(customers=customers, before=question.as_of))
+    return assistant.engine(
+        asker, filters=Filters(before=question.as_of), customer=known.ids if known else None
+    )
 
 
 def _own(assistant: Assistant, question: Question, chunker: Chunker) -> DeskQueryEngine:

@@ -11,11 +11,12 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from assistant.ingest import lexical
 from assistant.ingest.embed import Embedder
-from assistant.model import Audience, Kind, Passage, Principal
+from assistant.model import Audience, Evidence, Kind, Passage, Principal
 from assistant.retrieve.fusion import Legs, Ranked, fuse
+from assistant.retrieve.mask import Mask
 from assistant.retrieve.nodes import to_node
-from assistant.store import search
-from assistant.store.db import Database
+from assistant.store import history, search
+from assistant.store.db import Database, Row
 from assistant.store.search import Candidate, Filters
 
 DEPTH = 150
@@ -28,6 +29,8 @@ REPLIES = 3
 """of each such ticket"""
 REPLY_TOKENS = 16
 """A shorter reply, as "Will do.", answers nothing."""
+OWN = 4
+"""passages of the customer's own tickets, beside those that are among the best anyhow"""
 NEAR_DUPLICATE = 0.9
 """share of words two passages may have in common and both be shown"""
 
@@ -65,13 +68,79 @@ class Retriever:
         audience: Audience = Audience.INTERNAL,
         filters: Filters | None = None,
         limit: int = 8,
+        customer: Sequence[int] = (),
     ) -> list[Passage]:
-        """The best passages, no two nearly alike, at most `PER_DOCUMENT` of one document."""
+        """The best passages, no two nearly alike, at most `PER_DOCUMENT` of one document.
+
+        `customer`: ids of the customer the question is about, whose tickets go first.
+        """
         # Read more than asked for, since near-duplicates fall out afterwards.
         _, found = self._search(
-            question, principal, audience, filters or Filters(), 2 * limit, DEPTH, PER_DOCUMENT
+            question,
+            principal,
+            audience,
+            filters or Filters(),
+            2 * limit,
+            DEPTH,
+            PER_DOCUMENT,
+            customer=customer,
         )
         return distinct(found)[:limit]
+
+    def evidence(
+        self,
+        question: str,
+        *,
+        principal: Principal,
+        audience: Audience = Audience.INTERNAL,
+        filters: Filters | None = None,
+        limit: int = 8,
+        customer: Sequence[int] | None = None,
+    ) -> list[Passage]:
+        """What an answer may rest on: documents, this customer's tickets, and what helped others.
+
+        `customer` None: an agent asks about nobody in particular, and all tickets are alike.
+        Otherwise, and whenever the audience is public, a ticket of anybody else gives only
+        what agents wrote in it, without names (`mask`).
+        """
+        filters = filters or Filters()
+        own = tuple(customer or ())
+
+        def best(within: Filters, most: int) -> list[Passage]:
+            return self.passages(
+                question, principal=principal, audience=audience, filters=within, limit=most, customer=own
+            )
+
+        found = best(filters, limit)
+        if own:
+            known = {p.chunk_id for p in found}
+            mine = best(replace(filters, customers=own, kinds=(Kind.TICKET,)), OWN)
+            found += [p for p in mine if p.chunk_id not in known]
+        found += self.replies(question, found, principal=principal, audience=audience, filters=filters)
+        if customer is None and audience is Audience.INTERNAL:
+            return found
+        return self._shared(found, own, principal, audience)
+
+    def _shared(
+        self, found: Sequence[Passage], own: Sequence[int], principal: Principal, audience: Audience
+    ) -> list[Passage]:
+        """Of strangers' tickets what agents wrote, masked; the rest as it is."""
+        strangers = {p.document_id for p in found if p.kind is Kind.TICKET and p.customer_id not in own}
+        with self.database.reader(principal, audience) as connection:
+            people = history.people(connection, strangers) if strangers else {}
+        masks = {document: _mask(people.get(document)) for document in strangers}
+        kept: list[Passage] = []
+        for passage in found:
+            if passage.kind is not Kind.TICKET:
+                kept.append(passage)
+            elif passage.document_id not in strangers:
+                kept.append(replace(passage, evidence=Evidence.HISTORY))
+            elif passage.role == "agent":
+                mask = masks[passage.document_id]
+                kept.append(
+                    replace(passage, text=mask(passage.text), title=mask(passage.title), customer_id=None)
+                )
+        return kept
 
     def replies(
         self,
@@ -109,6 +178,7 @@ class Retriever:
         depth: int,
         per_document: int,
         legs: Legs = Legs.HYBRID,
+        customer: Sequence[int] = (),
     ) -> tuple[list[Ranked], list[Passage]]:
         vector = self.embedder.encode_query(question)
         terms = sorted({lexical.term_id(term) for term in lexical.tokenise(question)})
@@ -129,7 +199,7 @@ class Retriever:
                 found,
                 idf_mass=sum(w for w, _ in weights.values()),
                 k1=lexical.K1,
-                customers=filters.customers or (),
+                customers=customer,
             )[:limit]
             chosen: dict[int, tuple[float, Candidate]] = {}
             for document in ranked:
@@ -152,11 +222,18 @@ def distinct(passages: Sequence[Passage]) -> list[Passage]:
     return [passage for _, passage in kept]
 
 
-class DeskRetriever(BaseRetriever):
-    """The same for LlamaIndex: bound to one principal, audience and set of filters.
+def _mask(row: Row | None) -> Mask:
+    if row is None:
+        return Mask()
+    return Mask(
+        names=[row["name"] or "", row["external_id"] or ""],
+        people=[row["requester"] or ""],
+        domains=[*(row["domains"] or ()), *row["requester_email"].rpartition("@")[2:]],
+    )
 
-    After the `limit` best passages come the replies of the best tickets.
-    """
+
+class DeskRetriever(BaseRetriever):
+    """The same for LlamaIndex: bound to one principal, audience, customer and set of filters."""
 
     def __init__(
         self,
@@ -166,6 +243,7 @@ class DeskRetriever(BaseRetriever):
         audience: Audience = Audience.INTERNAL,
         filters: Filters | None = None,
         limit: int = 8,
+        customer: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -174,17 +252,15 @@ class DeskRetriever(BaseRetriever):
         self._audience = audience
         self._filters = filters or Filters()
         self._limit = limit
+        self._customer = customer
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        question = query_bundle.query_str
-        passages = self._retriever.passages(
-            question,
+        found = self._retriever.evidence(
+            query_bundle.query_str,
             principal=self._principal,
             audience=self._audience,
             filters=self._filters,
             limit=self._limit,
+            customer=self._customer,
         )
-        passages += self._retriever.replies(
-            question, passages, principal=self._principal, audience=self._audience, filters=self._filters
-        )
-        return [to_node(passage) for passage in passages]
+        return [to_node(passage) for passage in found]
