@@ -125,18 +125,24 @@ class Assistant:
         audience: Audience = Audience.INTERNAL,
         filters: Filters | None = None,
         customer: Sequence[int] | None = None,
+        without: int | None = None,
     ) -> DeskQueryEngine:
         """A query engine that sees what `principal` may read, for one conversation or question.
 
         `customer`: ids of the customer in question; an empty one stands for a customer
-        without history, None for nobody in particular.
+        without history, None for nobody in particular. `without`: a document not to be used.
         """
         from assistant.answer.engine import DeskQueryEngine
         from assistant.retrieve.hybrid import DeskRetriever
 
         return DeskQueryEngine(
             DeskRetriever(
-                self.retriever, principal=principal, audience=audience, filters=filters, customer=customer
+                self.retriever,
+                principal=principal,
+                audience=audience,
+                filters=filters,
+                customer=customer,
+                without=without,
             ),
             self.generator,
             encode=self.embedder.encode,

@@ -17,6 +17,7 @@ from assistant.retrieve.mask import Mask
 from assistant.retrieve.nodes import to_node
 from assistant.store import history, search
 from assistant.store.db import Database, Row
+from assistant.store.history import PastTicket
 from assistant.store.search import Candidate, Filters
 
 DEPTH = 150
@@ -96,12 +97,14 @@ class Retriever:
         filters: Filters | None = None,
         limit: int = 8,
         customer: Sequence[int] | None = None,
+        without: int | None = None,
     ) -> list[Passage]:
         """What an answer may rest on: documents, this customer's tickets, and what helped others.
 
         `customer` None: an agent asks about nobody in particular, and all tickets are alike.
         Otherwise, and whenever the audience is public, a ticket of anybody else gives only
-        what agents wrote in it, without names (`mask`).
+        what agents wrote in it, without names (`mask`). `without`: id of a document that is
+        not to be used, as the ticket that is being answered.
         """
         filters = filters or Filters()
         own = tuple(customer or ())
@@ -116,10 +119,34 @@ class Retriever:
             known = {p.chunk_id for p in found}
             mine = best(replace(filters, customers=own, kinds=(Kind.TICKET,)), OWN)
             found += [p for p in mine if p.chunk_id not in known]
+        found = [p for p in found if p.document_id != without]
         found += self.replies(question, found, principal=principal, audience=audience, filters=filters)
         if customer is None and audience is Audience.INTERNAL:
             return found
         return self._shared(found, own, principal, audience)
+
+    def alike(
+        self,
+        question: str,
+        *,
+        principal: Principal,
+        customer: Sequence[int] = (),
+        without: int | None = None,
+        limit: int = 5,
+    ) -> list[PastTicket]:
+        """Other customers' tickets about the same, masked, those that were solved first."""
+        ranked = self.documents(
+            question, principal=principal, filters=Filters(kinds=(Kind.TICKET,)), limit=4 * limit
+        )
+        order = [
+            r.document_id for r, p in ranked if p.customer_id not in customer and r.document_id != without
+        ]
+        with self.database.reader(principal, Audience.PUBLIC) as connection:
+            found = {t.document_id: t for t in history.tickets(connection, ids=order, limit=len(order))}
+            people = history.people(connection, order)
+        tickets = [found[document] for document in order if document in found]
+        tickets.sort(key=lambda t: (t.is_open, t.reopened > 0))  # keeps the order of likeness within
+        return [_masked(t, _mask(people.get(t.document_id))) for t in tickets[:limit]]
 
     def _shared(
         self, found: Sequence[Passage], own: Sequence[int], principal: Principal, audience: Audience
@@ -232,6 +259,12 @@ def _mask(row: Row | None) -> Mask:
     )
 
 
+def _masked(ticket: PastTicket, mask: Mask) -> PastTicket:
+    """Without names, and of its lines those that agents wrote."""
+    lines = tuple(replace(line, text=mask(line.text)) for line in ticket.lines if line.role == "agent")
+    return replace(ticket, title=mask(ticket.title), requester="", lines=lines, customer_id=None)
+
+
 class DeskRetriever(BaseRetriever):
     """The same for LlamaIndex: bound to one principal, audience, customer and set of filters."""
 
@@ -244,6 +277,7 @@ class DeskRetriever(BaseRetriever):
         filters: Filters | None = None,
         limit: int = 8,
         customer: Sequence[int] | None = None,
+        without: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -253,6 +287,7 @@ class DeskRetriever(BaseRetriever):
         self._filters = filters or Filters()
         self._limit = limit
         self._customer = customer
+        self._without = without
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         found = self._retriever.evidence(
@@ -262,5 +297,6 @@ class DeskRetriever(BaseRetriever):
             filters=self._filters,
             limit=self._limit,
             customer=self._customer,
+            without=self._without,
         )
         return [to_node(passage) for passage in found]

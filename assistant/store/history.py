@@ -34,7 +34,9 @@ class PastTicket:
     is_open: bool
     created_at: dt.datetime | None
     solved_at: dt.datetime | None
+    language: str
     requester: str
+    assignee: str
     product: str
     version: str
     tags: tuple[str, ...]
@@ -76,17 +78,22 @@ class History:
 
 def tickets(
     connection: Conn,
-    customers: Sequence[int],
+    customers: Sequence[int] | None = None,
     *,
+    ids: Sequence[int] | None = None,
     before: dt.datetime | None = None,
     only_open: bool = False,
     product: str = "",
     codes: Collection[str] | None = None,
     limit: int = 20,
 ) -> list[PastTicket]:
-    """A customer's tickets, the latest first, as of `before`; `codes`: with one of these error codes."""
+    """A customer's tickets, the latest first, as of `before`.
+
+    `ids`: those of these documents; `codes`: with one of these error codes.
+    """
     values = {
-        "customers": list(customers),
+        "customers": list(customers) if customers is not None else None,
+        "ids": list(ids) if ids is not None else None,
         "before": before,
         "open": only_open,
         "closed": list(CLOSED),
@@ -125,6 +132,12 @@ def find(connection: Conn, *, numbers: Sequence[str] = (), urls: Sequence[str] =
     """Tickets of these numbers or addresses; one that may not be read is not there."""
     wanted = [number.lower() for number in numbers]
     return connection.execute(SQL["ticket_find"], {"numbers": wanted, "urls": list(urls)}).fetchall()
+
+
+def asked(connection: Conn, document_id: int, *, pieces: int = 4) -> str:
+    """What the customer wrote in a ticket, as far as the reader may see it; empty when nothing."""
+    rows = connection.execute(SQL["ticket_asked"], {"id": document_id, "limit": pieces})
+    return "\n\n".join(row["text"] for row in rows)
 
 
 def people(connection: Conn, documents: Collection[int]) -> dict[int, Row]:
@@ -166,7 +179,9 @@ def _ticket(row: Row, before: dt.datetime | None) -> PastTicket:
         is_open=solved is None and status.lower() not in CLOSED,
         created_at=row["created_at"],
         solved_at=solved,
+        language=row["language"],
         requester=row["requester"],
+        assignee=row["assignee"],
         product=row["product"],
         version=row["version"],
         tags=tuple(row["tags"]),

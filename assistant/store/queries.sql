@@ -579,14 +579,15 @@ order by name limit 20
 
 -- name: history_tickets
 -- The latest first: few enough to be read whole, however many the customer has.
-select d.id, d.external_id, s.name as source, d.title, d.url, d.created_at, d.customer_id, t.status, t.solved_at,
-  t.requester, t.product, t.version, t.priority, t.tags, t.codes, t.satisfaction, t.events,
+select d.id, d.external_id, s.name as source, d.title, d.url, d.created_at, d.customer_id, d.language, t.status, t.solved_at,
+  t.requester, t.assignee, t.product, t.version, t.priority, t.tags, t.codes, t.satisfaction, t.events,
   coalesce((
     select jsonb_agg(jsonb_build_object('step', g.kind, 'text', g.text, 'at', g.at, 'role', g.role,
                                         'audience', g.audience) order by g.ordinal)
     from digest g where g.document_id = d.id and (%(before)s::timestamptz is null or g.at <= %(before)s)), '[]') as lines
 from document d join ticket t on t.document_id = d.id join source s on s.id = d.source_id
-where d.customer_id = any (%(customers)s) and d.kind = 'ticket'
+where d.kind = 'ticket' and (%(customers)s::int[] is null or d.customer_id = any (%(customers)s))
+  and (%(ids)s::bigint[] is null or d.id = any (%(ids)s))
   and (%(before)s::timestamptz is null or d.created_at <= %(before)s)
   and (not %(open)s or t.solved_at is null and lower(t.status) <> all (%(closed)s)
        or t.solved_at > %(before)s)
@@ -627,6 +628,10 @@ select d.id, d.external_id, s.name as source, d.title, d.url, d.created_at, d.cu
 from document d join source s on s.id = d.source_id
 where d.kind = 'ticket' and (d.number = any (%(numbers)s) or d.url = any (%(urls)s))
 order by d.created_at desc limit 5
+
+-- name: ticket_asked
+-- What its customer wrote in it, from the first message on.
+select text from chunk where document_id = %(id)s and role <> 'agent' order by ordinal limit %(limit)s
 
 -- name: customers_named
 -- Customers whose name, or whose name's first word, the question has in it; its domains and addresses, too.
