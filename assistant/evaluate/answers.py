@@ -63,7 +63,7 @@ def run(
     found: list[Asked] = []
     for question, asker in zip(questions, askers, strict=True):
         engine = engines.get(question.id) or _own(assistant, question, chunker)
-        found.append(_ask(assistant, engine, question, asker.id))
+        found.append(ask(assistant, engine, question, asker.id))
         progress("Ask", len(found), len(questions))
     return found
 
@@ -121,7 +121,7 @@ def _own(assistant: Assistant, question: Question, chunker: Chunker) -> DeskQuer
     )
 
 
-def _ask(assistant: Assistant, engine: DeskQueryEngine, question: Question, asker: str) -> Asked:
+def ask(assistant: Assistant, engine: DeskQueryEngine, question: Question, asker: str) -> Asked:
     history = [Turn(turn.role, turn.content) for turn in question.history]
     started = time.perf_counter()
     first: float | None = None

@@ -69,6 +69,20 @@ def tokenise(text: str) -> list[str]:
     return terms
 
 
+def identifiers(text: str) -> dict[str, int]:
+    """Words that name one thing, as hosts, accounts, paths, versions of files and codes do → their term's id."""
+    found: dict[str, int] = {}
+    for word in _WORD.findall(text):
+        joined = len(_PART.findall(word)) - 1
+        letters = any(c.isalpha() for c in word)
+        named = any(c.isdigit() for c in word) or "_" in word or joined > 1 or re.search(r"[a-z][A-Z]", word)
+        if letters and named and len(word) > 3:
+            terms = tokenise(word)
+            if terms:
+                found[word] = term_id(terms[0])
+    return found
+
+
 def _add(terms: list[str], word: str) -> None:
     if word in _STOP:
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from assistant.retrieve.fusion import Legs, Ranked, fuse
 from assistant.retrieve.mask import Mask
 from assistant.retrieve.nodes import to_node
 from assistant.store import history, search
-from assistant.store.db import Database, Row
+from assistant.store.db import Conn, Database
 from assistant.store.history import PastTicket
 from assistant.store.search import Candidate, Filters
 
@@ -143,22 +143,25 @@ class Retriever:
         ]
         with self.database.reader(principal, Audience.PUBLIC) as connection:
             found = {t.document_id: t for t in history.tickets(connection, ids=order, limit=len(order))}
-            people = history.people(connection, order)
+            texts = {d: " ".join([t.title, *(line.text for line in t.lines)]) for d, t in found.items()}
+            masks = _masks(connection, texts)
         tickets = [found[document] for document in order if document in found]
         tickets.sort(key=lambda t: (t.is_open, t.reopened > 0))  # keeps the order of likeness within
-        return [_masked(t, _mask(people.get(t.document_id))) for t in tickets[:limit]]
+        return [_masked(ticket, masks[ticket.document_id]) for ticket in tickets[:limit]]
 
     def _shared(
         self, found: Sequence[Passage], own: Sequence[int], principal: Principal, audience: Audience
     ) -> list[Passage]:
-        """Of strangers' tickets what agents wrote, masked; the rest as it is."""
-        strangers = {p.document_id for p in found if p.kind is Kind.TICKET and p.customer_id not in own}
+        """Of strangers' tickets what agents wrote, masked, and none of their attachments; the rest as it is."""
+        strangers: dict[int, str] = {}
+        for p in found:
+            if p.evidence is Evidence.TICKET and p.customer_id not in own:
+                strangers[p.document_id] = f"{strangers.get(p.document_id, p.title)} {p.text}"
         with self.database.reader(principal, audience) as connection:
-            people = history.people(connection, strangers) if strangers else {}
-        masks = {document: _mask(people.get(document)) for document in strangers}
+            masks = _masks(connection, strangers)
         kept: list[Passage] = []
         for passage in found:
-            if passage.kind is not Kind.TICKET:
+            if passage.evidence is Evidence.DOCUMENT:
                 kept.append(passage)
             elif passage.document_id not in strangers:
                 kept.append(replace(passage, evidence=Evidence.HISTORY))
@@ -249,14 +252,23 @@ def distinct(passages: Sequence[Passage]) -> list[Passage]:
     return [passage for _, passage in kept]
 
 
-def _mask(row: Row | None) -> Mask:
-    if row is None:
-        return Mask()
-    return Mask(
-        names=[row["name"] or "", row["external_id"] or ""],
-        people=[row["requester"] or ""],
-        domains=[*(row["domains"] or ()), *row["requester_email"].rpartition("@")[2:]],
-    )
+def _masks(connection: Conn, texts: Mapping[int, str]) -> dict[int, Mask]:
+    """For each ticket, with its text, what takes out of it whose it is."""
+    if not texts:
+        return {}
+    people = history.people(connection, texts)
+    named = {document: lexical.identifiers(text) for document, text in texts.items()}
+    known = search.documented(connection, sorted({t for words in named.values() for t in words.values()}))
+    masks: dict[int, Mask] = {}
+    for document, words in named.items():
+        row = people[document]
+        masks[document] = Mask(
+            names=[row["name"] or "", row["external_id"] or ""],
+            people=[row["requester"] or ""],
+            domains=[*(row["domains"] or ()), *row["requester_email"].rpartition("@")[2:]],
+            private=[word for word, term in words.items() if term not in known],
+        )
+    return masks
 
 
 def _masked(ticket: PastTicket, mask: Mask) -> PastTicket:

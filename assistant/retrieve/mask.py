@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-CUSTOMER, PERSON, ADDRESS, NUMBER, KEY = "the customer", "the user", "(e-mail address)", "(number)", "(key)"
+CUSTOMER, PERSON = "the customer", "the user"
+ADDRESS, NUMBER, KEY, PRIVATE = "(e-mail address)", "(number)", "(key)", "(name)"
 
 _PATTERNS = (
     (re.compile(r"[\w.+%-]+@[\w-]+(?:\.[\w-]+)+"), ADDRESS),
     (re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b(?!\.\d)"), "(address)"),
-    (re.compile(r"(?<![\w.,/-])\+?\(?\d[\d ()./-]{7,}\d(?![\w/-])"), NUMBER),
+    (re.compile(r"(?<![\w.,/-])(?!\d{4}-\d\d-\d\d\b)\+?\(?\d[\d ()./-]{7,}\d(?![\w/-])"), NUMBER),
     (re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9_-]{20,}\b"), KEY),
 )
 """addresses, telephone and account numbers, keys and tokens, whoever they belong to"""
@@ -83,10 +84,16 @@ class Mask:
     names: of organisations, as their sources and they themselves write them.
     people: full names; each part of one is hidden as well.
     domains: those of web and e-mail addresses.
+    private: words that only tickets have, as the names of somebody's servers, files and accounts.
     """
 
     def __init__(
-        self, *, names: Iterable[str] = (), people: Iterable[str] = (), domains: Iterable[str] = ()
+        self,
+        *,
+        names: Iterable[str] = (),
+        people: Iterable[str] = (),
+        domains: Iterable[str] = (),
+        private: Iterable[str] = (),
     ) -> None:
         organisations = {form for name in names for form in _forms(name)}
         persons = {part for name in people for part in _parts(name)} - organisations
@@ -94,6 +101,7 @@ class Mask:
             (_words(organisations), CUSTOMER),
             (_words(persons), PERSON),
             (_words({domain for domain in domains if "." in domain}, inside=True), "example.com"),
+            (_words(set(private)), PRIVATE),
         ]
 
     def __call__(self, text: str) -> str:

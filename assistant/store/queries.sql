@@ -549,7 +549,8 @@ where c.id = any (%(ids)s)
 
 -- name: search_texts
 select c.id, c.document_id, c.text, c.headings, c.page, c.kind, c.audience, c.role, c.is_solution, c.customer_id,
-  c.created_at, d.title, d.url, d.external_id, s.name as source, t.status, t.solved_at, t.events
+  c.created_at, d.title, d.url, d.external_id, s.name as source, t.status, t.solved_at, t.events,
+  case when d.kind = 'ticket' or d.parent <> '' then 'ticket' else 'document' end as evidence
 from chunk c join document d on d.id = c.document_id join source s on s.id = c.source_id
 left join ticket t on t.document_id = d.id
 where c.id = any (%(ids)s)

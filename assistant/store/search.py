@@ -230,6 +230,12 @@ def customers(connection: Conn, name: str) -> list[Row]:
     return connection.execute(SQL["customer_find"], {"name": name.strip().lower()}).fetchall()
 
 
+def documented(connection: Conn, terms: Sequence[int]) -> set[int]:
+    """Those of the terms that some document has which is no ticket."""
+    rows = connection.execute("select documented(%s::int[]) as term", (list(terms),))
+    return {int(row["term"]) for row in rows}
+
+
 def customers_named(
     connection: Conn, text: str, *, words: Sequence[str], domains: Sequence[str], addresses: Sequence[str]
 ) -> list[Row]:
@@ -263,7 +269,7 @@ def passages(connection: Conn, scored: Mapping[int, tuple[float, Candidate]]) ->
             created_at=row["created_at"],
             cosine=scored[row["id"]][1].cosine,
             bm25=scored[row["id"]][1].bm25,
-            evidence=Evidence(row["kind"]),
+            evidence=Evidence(row["evidence"]),
             outcome=outcome(row) if row["kind"] == Kind.TICKET else "",
         )
         for row in rows

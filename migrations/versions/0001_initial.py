@@ -396,8 +396,17 @@ begin
   order by c.weights <#> query, c.id
   limit k;
 end $$;
-revoke all on function lexical from public;
-grant execute on function lexical to deskhand_reader, deskhand_writer;
+-- Which of these words some document has that belongs to no ticket, whoever may read it. It tells
+-- no text, and what is known from a document is nobody's secret name.
+create function documented(words int[]) returns setof int
+language sql stable security definer set search_path = deskhand, public, pg_temp as $$
+  select w from unnest(words) w
+  where exists (
+    select from chunk c join document d on d.id = c.document_id
+    where c.terms @> array[w] and c.kind = 'document' and d.parent = '')
+$$;
+revoke all on function lexical, documented from public;
+grant execute on function lexical, documented to deskhand_reader, deskhand_writer;
 """
 
 POLICIES = """
@@ -461,7 +470,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("""
-      drop function lexical;
+      drop function lexical, documented;
       drop table evaluation, audit_log, tombstone, held_prune, schedule, feedback, citation, message, conversation,
         failure, pending, corpus_stat, term_stat, chunk, digest, ticket, document, customer, membership, identity,
         principal, sync_run, source, embedding_space;
