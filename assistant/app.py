@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr, ValidationError
@@ -11,10 +12,10 @@ from pydantic import SecretStr, ValidationError
 from assistant import servers
 from assistant.config import Settings
 from assistant.errors import ConfigError
-from assistant.model import Audience, Principal
+from assistant.model import Audience, Line, Principal
 from assistant.retrieve import about
 from assistant.retrieve.about import About
-from assistant.store import customers, principals, search, secrets
+from assistant.store import customers, history, principals, search, secrets
 from assistant.store.customers import Known
 from assistant.store.db import Database
 from assistant.store.search import Filters, Space
@@ -147,7 +148,15 @@ class Assistant:
             self.generator,
             encode=self.embedder.encode,
             question_max_chars=self.settings.question_max_chars,
+            digest=partial(self._digest, principal, audience, filters.before if filters else None),
         )
+
+    def _digest(
+        self, principal: Principal, audience: Audience, before: dt.datetime | None, document_id: int
+    ) -> tuple[Line, ...]:
+        with self.database.reader(principal, audience) as connection:
+            found = history.tickets(connection, ids=[document_id], before=before)
+        return found[0].lines if found else ()
 
     def migrate(self) -> None:
         """Schema and embedding space up to what this version and the settings need."""

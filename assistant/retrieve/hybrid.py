@@ -69,12 +69,8 @@ class Retriever:
         audience: Audience = Audience.INTERNAL,
         filters: Filters | None = None,
         limit: int = 8,
-        customer: Sequence[int] = (),
     ) -> list[Passage]:
-        """The best passages, no two nearly alike, at most `PER_DOCUMENT` of one document.
-
-        `customer`: ids of the customer the question is about, whose tickets go first.
-        """
+        """The best passages, no two nearly alike, at most `PER_DOCUMENT` of one document."""
         # Read more than asked for, since near-duplicates fall out afterwards.
         _, found = self._search(
             question,
@@ -84,7 +80,6 @@ class Retriever:
             2 * limit,
             DEPTH,
             PER_DOCUMENT,
-            customer=customer,
         )
         return distinct(found)[:limit]
 
@@ -110,9 +105,7 @@ class Retriever:
         own = tuple(customer or ())
 
         def best(within: Filters, most: int) -> list[Passage]:
-            return self.passages(
-                question, principal=principal, audience=audience, filters=within, limit=most, customer=own
-            )
+            return self.passages(question, principal=principal, audience=audience, filters=within, limit=most)
 
         found = best(filters, limit)
         if own:
@@ -208,7 +201,6 @@ class Retriever:
         depth: int,
         per_document: int,
         legs: Legs = Legs.HYBRID,
-        customer: Sequence[int] = (),
     ) -> tuple[list[Ranked], list[Passage]]:
         vector = self.embedder.encode_query(question)
         terms = sorted({lexical.term_id(term) for term in lexical.tokenise(question)})
@@ -225,12 +217,7 @@ class Retriever:
             )
             if legs is Legs.BM25:
                 found = [replace(c, cosine=0.0, title_cosine=0.0) for c in found if c.bm25 > 0]
-            ranked = fuse(
-                found,
-                idf_mass=sum(w for w, _ in weights.values()),
-                k1=lexical.K1,
-                customers=customer,
-            )[:limit]
+            ranked = fuse(found, idf_mass=sum(w for w, _ in weights.values()), k1=lexical.K1)[:limit]
             chosen: dict[int, tuple[float, Candidate]] = {}
             for document in ranked:
                 for rank, (own, candidate) in enumerate(document.candidates[:per_document]):

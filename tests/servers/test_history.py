@@ -283,3 +283,18 @@ def test_a_draft_is_of_public_material_only(office: Office) -> None:
     assert not any(p.document_id == about.ticket["id"] for p in made.answer.passages)
     told = made.text + " ".join(p.text for p in made.answer.passages)
     assert not [w for w in ("unpaid", "password", "CANARY", "Globex") if w in told], told
+
+
+def test_a_declined_question_still_gets_the_gist_of_the_nearest_ticket(office: Office) -> None:
+    acme = office.assistant.customer(AGENT, "acme").ids
+    engine = office.assistant.engine(AGENT, customer=acme)
+    engine.threshold = 1.1
+    answer = engine.answer("uploads stop with FS-1042 behind the proxy, what did they try?")
+    assert answer.refusal
+    assert "2026-05-02 tried: Switch off content scanning for the sync host. [" in answer.text
+    assert "password" not in answer.text, "that line is for others"
+    assert all(c.passage.external_id == "ticket/101" for c in answer.citations)
+    assert all(answer.text[slice(*c.span)].find(c.quote) > 0 for c in answer.citations)
+    public = office.assistant.engine(AGENT, audience=Audience.PUBLIC, customer=acme)
+    public.threshold = 1.1
+    assert "unpaid" not in public.answer("uploads stop with FS-1042 behind the proxy").text
