@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr, ValidationError
@@ -11,8 +12,11 @@ from pydantic import SecretStr, ValidationError
 from assistant import servers
 from assistant.config import Settings
 from assistant.errors import ConfigError
-from assistant.model import Audience, Principal
-from assistant.store import principals, search, secrets
+from assistant.model import Audience, Line, Principal
+from assistant.retrieve import about
+from assistant.retrieve.about import About
+from assistant.store import customers, history, principals, search, secrets
+from assistant.store.customers import Known
 from assistant.store.db import Database
 from assistant.store.search import Filters, Space
 from assistant.store.sources import Source
@@ -92,21 +96,28 @@ class Assistant:
         with self.database.writer() as connection:
             return principals.load(connection, email)
 
-    def customers(self, principal: Principal, name: str) -> tuple[int, ...]:
-        """Ids of the customer of that name, external id or domain, among those `principal` may see.
+    def customer(self, principal: Principal, name: str) -> Known:
+        """The customer of that name, external id or domain, as far as `principal` may see it.
 
         Raises `ConfigError` when there is none, or several: then it lists them.
         """
         with self.database.reader(principal, Audience.INTERNAL) as connection:
             rows = search.customers(connection, name)
-        if not rows:
-            raise ConfigError(
-                f"No customer «{name}» among the tickets you may read. Check the name, id or domain."
-            )
-        if len({row["name"] for row in rows}) > 1:
-            listed = ", ".join(f"{row['name']} ({row['external_id']})" for row in rows)
-            raise ConfigError(f"«{name}» may be several customers: {listed}. Give one's id.")
-        return tuple(row["id"] for row in rows)
+            if not rows:
+                raise ConfigError(
+                    f"No customer «{name}» among the tickets you may read. Check the name, id or domain."
+                )
+            if len({row["stands_for"] for row in rows}) > 1:
+                listed = ", ".join(f"{row['name']} ({row['external_id']})" for row in rows)
+                raise ConfigError(f"«{name}» may be several customers: {listed}. Give one's id.")
+            found = customers.known(connection, [rows[0]["id"]])
+        assert found is not None, "its row was just read"  # noqa: S101 - states an invariant
+        return found
+
+    def about(self, principal: Principal, question: str, *, ticket: str = "") -> About:
+        """Which customer and ticket a question is about, as far as `principal` may see them."""
+        with self.database.reader(principal, Audience.INTERNAL) as connection:
+            return about.detect(connection, question, ticket=ticket)
 
     def engine(
         self,
@@ -114,17 +125,38 @@ class Assistant:
         *,
         audience: Audience = Audience.INTERNAL,
         filters: Filters | None = None,
+        customer: Sequence[int] | None = None,
+        without: int | None = None,
     ) -> DeskQueryEngine:
-        """A query engine that sees what `principal` may read, for one conversation or question."""
+        """A query engine that sees what `principal` may read, for one conversation or question.
+
+        `customer`: ids of the customer in question; an empty one stands for a customer
+        without history, None for nobody in particular. `without`: a document not to be used.
+        """
         from assistant.answer.engine import DeskQueryEngine
         from assistant.retrieve.hybrid import DeskRetriever
 
         return DeskQueryEngine(
-            DeskRetriever(self.retriever, principal=principal, audience=audience, filters=filters),
+            DeskRetriever(
+                self.retriever,
+                principal=principal,
+                audience=audience,
+                filters=filters,
+                customer=customer,
+                without=without,
+            ),
             self.generator,
             encode=self.embedder.encode,
             question_max_chars=self.settings.question_max_chars,
+            digest=partial(self._digest, principal, audience, filters.before if filters else None),
         )
+
+    def _digest(
+        self, principal: Principal, audience: Audience, before: dt.datetime | None, document_id: int
+    ) -> tuple[Line, ...]:
+        with self.database.reader(principal, audience) as connection:
+            found = history.tickets(connection, ids=[document_id], before=before)
+        return found[0].lines if found else ()
 
     def migrate(self) -> None:
         """Schema and embedding space up to what this version and the settings need."""

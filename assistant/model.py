@@ -252,6 +252,39 @@ class Chunk:
     """narrower than the document's, where the source says so"""
 
 
+class Evidence(StrEnum):
+    """What a passage is for the question it was found for."""
+
+    DOCUMENT = "document"
+    """what is true"""
+    TICKET = "ticket"
+    """what worked for somebody else"""
+    HISTORY = "history"
+    """what was tried with this customer"""
+
+
+class Step(StrEnum):
+    """What a line of a ticket's digest tells."""
+
+    PROBLEM = "problem"
+    TRIED = "tried"
+    SOLUTION = "solution"
+    REPLY = "reply"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The gist of one message of a ticket, in its own words."""
+
+    step: Step
+    text: str
+    at: dt.datetime | None = None
+    role: str = ""
+    audience: Audience = Audience.PUBLIC
+    access: Access | None = None
+    """narrower than the ticket's, where the source says so"""
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A chunk found for a question, with what a reader needs to trace it."""
@@ -276,6 +309,9 @@ class Passage:
     cosine: float = 0.0
     """cosine similarity of question and chunk, -1..1"""
     bm25: float = 0.0
+    evidence: Evidence = Evidence.DOCUMENT
+    outcome: str = ""
+    """of a ticket: `open`, `solved` or `reopened`"""
 
 
 @dataclass(frozen=True, slots=True)

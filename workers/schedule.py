@@ -12,7 +12,7 @@ import structlog
 from assistant import servers
 from assistant.config import settings
 from assistant.errors import NotRunning
-from assistant.store import documents, sources
+from assistant.store import customers, documents, sources
 from workers.app import app
 from workers.context import assistant
 from workers.ingest import index
@@ -20,6 +20,8 @@ from workers.sync import SYNCING, UPKEEP, upkeep, work
 
 WAKE_UPS = 4
 """messages kept waiting in a queue at most: enough to wake every process, cheap to drop"""
+CUSTOMERS = 500
+"""new customers compared with the others in one tick"""
 
 log = structlog.get_logger()
 
@@ -35,6 +37,10 @@ def tick() -> None:
             documents_waiting = documents.ready(connection)
             if not documents_waiting:
                 documents.refresh_statistics(connection)
+        for _ in range(CUSTOMERS):
+            with assistant().database.writer() as connection:
+                if not customers.resolve(connection):
+                    break
     except NotRunning as error:
         log.warning("tick skipped", reason=str(error))
         return

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 from assistant.answer.cite import facts
 from assistant.answer.extract import Candidate
-from assistant.answer.text import stems
 from assistant.model import Passage
+from assistant.text.sentences import stems
 
 INTERCEPT = -8.67
 COSINE = 7.57

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assistant.answer.cite import facts
-from assistant.answer.shape import CODE, introduces
-from assistant.answer.text import Sentence, stems
 from assistant.model import Passage
+from assistant.text.sentences import Sentence, stems
+from assistant.text.shape import CODE, introduces
 
 _HOW = re.compile(
     r"\bhow (do|can|could|should|would|to|does)\b|\b(steps?|procedure|instructions|guide)\b", re.I

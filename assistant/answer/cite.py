@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from assistant.answer.text import WORD, clean, sentences, stems, without_bullet
 from assistant.model import Passage
+from assistant.text.sentences import WORD, clean, sentences, stems, without_bullet
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 """texts -> one L2-normalised row each"""

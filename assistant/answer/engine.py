@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,16 +24,20 @@ from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import QueryBundle
 
 from assistant.answer import abstain, cite, extract, prompt, rewrite
-from assistant.answer.text import clean, safe_url, sentences
 from assistant.errors import QuestionRejected
 from assistant.generate import base
-from assistant.model import Answer, Citation, Passage, Turn
+from assistant.model import Answer, Citation, Evidence, Kind, Line, Passage, Turn
 from assistant.retrieve.nodes import from_node, to_node
+from assistant.text.sentences import clean, safe_url, sentences
 
 log = structlog.get_logger()
 
 NEAREST = 3
 """Sources a refusal names."""
+NEAR, NEAR_SHARE = 0.5, 0.8
+"""What a customer's ticket must score, absolutely and beside the best passage, to be told instead of an answer."""
+
+Digest = Callable[[int], Sequence[Line]]
 
 
 class Strategy(StrEnum):
@@ -131,7 +135,8 @@ class DeskQueryEngine(BaseQueryEngine):
 
     `encode` turns texts into L2-normalised rows and sharpens the choice of sentences;
     without it words decide. `strategy` defaults to quoting for a small local model
-    and to writing for any other.
+    and to writing for any other. `digest` gives the gist of a ticket, by its document's id:
+    a declined question still gets that of the nearest ticket of the customer it is about.
     """
 
     def __init__(
@@ -143,6 +148,7 @@ class DeskQueryEngine(BaseQueryEngine):
         strategy: Strategy | None = None,
         threshold: float = abstain.THRESHOLD,
         question_max_chars: int = 20_000,
+        digest: Digest | None = None,
     ) -> None:
         super().__init__(callback_manager=None)
         self.retriever = retriever
@@ -152,6 +158,7 @@ class DeskQueryEngine(BaseQueryEngine):
         self.strategy = strategy or (Strategy.QUOTE if base.quotes(model) else Strategy.WRITE)
         self.threshold = threshold
         self.question_max_chars = question_max_chars
+        self.digest = digest
 
     def answer(self, question: str, *, history: Sequence[Turn] = ()) -> Answer:
         """The whole answer at once. Raises what `stream` raises."""
@@ -183,7 +190,8 @@ class DeskQueryEngine(BaseQueryEngine):
             found = abstain.features(draft.question, draft.passages, candidates)
             draft.confidence = abstain.confidence(found)
         if draft.confidence < self.threshold:
-            yield from _decline(draft, f"confidence {draft.confidence:.2f} is below {self.threshold:.2f}")
+            reason = f"confidence {draft.confidence:.2f} is below {self.threshold:.2f}"
+            yield from _decline(draft, reason, self.digest)
             return
         yield Status("answering")
         if self.strategy is Strategy.WRITE:
@@ -195,7 +203,7 @@ class DeskQueryEngine(BaseQueryEngine):
         else:
             refusal = yield from _quote(draft, candidates)
         if refusal:
-            yield from _decline(draft, refusal)
+            yield from _decline(draft, refusal, self.digest)
         else:
             yield draft.done()
 
@@ -285,13 +293,21 @@ def _quote(draft: _Draft, candidates: Sequence[extract.Candidate]) -> Generator[
     return "" if draft.text else "nothing in the sources could be quoted"
 
 
-def _decline(draft: _Draft, reason: str) -> Generator[Event]:
-    """Say that the sources don't have it, name the nearest ones and offer a person."""
-    lines = ["I could not find the answer to this in the sources I may read."]
+def _decline(draft: _Draft, reason: str, digest: Digest | None = None) -> Generator[Event]:
+    """Say that the sources don't have it, tell the nearest ones and offer a person."""
+    draft.citations.clear()
+    draft.text = "I could not find the answer to this in the sources I may read."
+    if digest and (near := _nearest_of_customer(draft.passages)):
+        passage = draft.passages[near - 1]
+        draft.text += f"\nNearest in this customer's history, {_title(passage)}:"
+        for line in digest(passage.document_id):
+            day = f"{line.at:%Y-%m-%d} " if line.at else ""
+            said = f"- {day}{line.step}: {clean(line.text)}"
+            draft.add(cite.with_markers(said, [near]), [(near, line.text)], line=True)
+    lines = [draft.text]
     nearest: dict[str, str] = {}
     for passage in draft.passages:
-        title = " ".join(clean(passage.title).split()) or "untitled"
-        nearest.setdefault(title, safe_url(passage.url))
+        nearest.setdefault(_title(passage), safe_url(passage.url))
     if nearest:
         lines.append("The nearest I found:")
         lines += [
@@ -299,6 +315,21 @@ def _decline(draft: _Draft, reason: str) -> Generator[Event]:
         ]
     lines.append("Shall I hand this over to a person?")
     draft.text = "\n".join(lines)
-    draft.citations.clear()
     yield TextDelta(draft.text)
     yield draft.done(refusal=reason)
+
+
+def _title(passage: Passage) -> str:
+    return " ".join(clean(passage.title).split()) or "untitled"
+
+
+def _nearest_of_customer(passages: Sequence[Passage]) -> int:
+    """Marker of the customer's ticket that is nearest to the question, where nothing is much nearer; else 0."""
+    top = max((p.score for p in passages), default=0.0)
+    own = [
+        (p.score, -n)
+        for n, p in enumerate(passages, 1)
+        if p.evidence is Evidence.HISTORY and p.kind is Kind.TICKET
+    ]
+    score, marker = max(own, default=(0.0, 0))
+    return -marker if score >= NEAR_SHARE * top and score >= NEAR else 0

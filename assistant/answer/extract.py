@@ -12,7 +12,9 @@ from dataclasses import astuple, dataclass, field, replace
 
 from assistant.answer.asked import Features, Question, asks_fact, asks_several
 from assistant.answer.cite import Encode
-from assistant.answer.shape import (
+from assistant.model import Passage
+from assistant.text.sentences import Sentence, clean, sentences, stems, without_bullet
+from assistant.text.shape import (
     continues,
     cut,
     filler,
@@ -24,8 +26,6 @@ from assistant.answer.shape import (
     quotable,
     without_greeting,
 )
-from assistant.answer.text import Sentence, clean, sentences, stems, without_bullet
-from assistant.model import Passage
 
 PASSAGES = 20
 """Only the best passages are searched for sentences."""

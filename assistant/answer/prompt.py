@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
-from assistant.answer.text import clean
 from assistant.model import Passage, Turn
+from assistant.text.sentences import clean
 
 DECLINED = "NOT_IN_SOURCES"
 """What the generator writes when the sources don't have the answer."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from assistant.answer.text import STOPWORDS, WORD, stems
 from assistant.model import Turn
+from assistant.text.sentences import STOPWORDS, WORD, stems
 
 CARRIED = 10
 """Words taken over at most."""

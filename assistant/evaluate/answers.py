@@ -63,7 +63,7 @@ def run(
     found: list[Asked] = []
     for question, asker in zip(questions, askers, strict=True):
         engine = engines.get(question.id) or _own(assistant, question, chunker)
-        found.append(_ask(assistant, engine, question, asker.id))
+        found.append(ask(assistant, engine, question, asker.id))
         progress("Ask", len(found), len(questions))
     return found
 
@@ -104,10 +104,12 @@ def _askers(assistant: Assistant, questions: Sequence[Question], default: Princi
 
 def _live(assistant: Assistant, question: Question, asker: Principal) -> DeskQueryEngine:
     try:
-        customers = assistant.customers(asker, question.customer) if question.customer else None
+        known = assistant.customer(asker, question.customer) if question.customer else None
     except ConfigError as error:
         raise ConfigError(f"Question {question.id}: {error} Nothing was evaluated.") from error
-    return assistant.engine(asker, filters=Filters(customers=customers, before=question.as_of))
+    return assistant.engine(
+        asker, filters=Filters(before=question.as_of), customer=known.ids if known else None
+    )
 
 
 def _own(assistant: Assistant, question: Question, chunker: Chunker) -> DeskQueryEngine:
@@ -119,7 +121,7 @@ def _own(assistant: Assistant, question: Question, chunker: Chunker) -> DeskQuer
     )
 
 
-def _ask(assistant: Assistant, engine: DeskQueryEngine, question: Question, asker: str) -> Asked:
+def ask(assistant: Assistant, engine: DeskQueryEngine, question: Question, asker: str) -> Asked:
     history = [Turn(turn.role, turn.content) for turn in question.history]
     started = time.perf_counter()
     first: float | None = None

@@ -10,9 +10,9 @@ from functools import cache
 from typing import Any
 
 from assistant.answer import cite
-from assistant.answer.text import sentences
 from assistant.evaluate.questions import Question
 from assistant.model import Answer, Kind, Passage
+from assistant.text.sentences import sentences
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")

@@ -23,6 +23,8 @@ AVERAGE_LENGTH = 65.0
 
 # Runs of letters and digits, joined by what joins error codes, settings, paths and addresses.
 _WORD = re.compile(r"[^\W_]+(?:[._\-/:@+'’][^\W_]+|_+[^\W_]+)*")
+_JOINT = re.compile(r"[.\-/:@+]")
+_SYSTEM = ("proc/", "sys/", "dev/", "etc/", "usr/")
 _PART = re.compile(r"[^\W_]+")
 _APOSTROPHE = re.compile(r"['’](?:s|t|m|d|re|ve|ll)\b|(?<=n)['’]t\b")
 _LONGEST = 64
@@ -67,6 +69,25 @@ def tokenise(text: str) -> list[str]:
         for part in parts:
             _add(terms, part)
     return terms
+
+
+def identifiers(text: str) -> dict[str, int]:
+    """Words that name one thing, as hosts, accounts, files, keys and codes do → their term's id.
+
+    Names of settings and paths of the operating system are none: every installation has them.
+    """
+    found: dict[str, int] = {}
+    for word in _WORD.findall(text):
+        joined = len(_JOINT.findall(word))
+        if (
+            any(c.isalpha() for c in word)
+            and (any(c.isdigit() for c in word) or joined > 1)
+            and len(word) > 3
+        ):
+            terms = tokenise(word)
+            if terms and not word.startswith(_SYSTEM):
+                found[word] = term_id(terms[0])
+    return found
 
 
 def _add(terms: list[str], word: str) -> None:

@@ -19,6 +19,7 @@ from pgvector import HalfVector
 from assistant.errors import ItemError
 from assistant.ingest import lexical
 from assistant.ingest.chunk import Chunker, embedding_text
+from assistant.ingest.digest import Digest, digest
 from assistant.ingest.embed import Embedder
 from assistant.ingest.parse import Parser
 from assistant.ingest.stated import Stated
@@ -48,6 +49,7 @@ class _Prepared:
     chunks: list[Chunk]
     texts: list[str]
     hashes: list[bytes]
+    digest: Digest
 
 
 class Pipeline:
@@ -100,7 +102,9 @@ class Pipeline:
         if not chunks:
             raise ItemError("There is no text in it. Nothing to do, unless it should have some.")
         texts = [embedding_text(row["title"], chunk) for chunk in chunks]
-        return _Prepared(row, chunks, texts, [hashlib.sha256(text.encode()).digest()[:16] for text in texts])
+        hashes = [hashlib.sha256(text.encode()).digest()[:16] for text in texts]
+        gist = digest(row["title"], parsed.sections) if row["kind"] == Kind.TICKET else Digest()
+        return _Prepared(row, chunks, texts, hashes, gist)
 
     def _write(self, connection: Conn, prepared: Sequence[_Prepared]) -> int:
         texts = {h: t for p in prepared for h, t in zip(p.hashes, p.texts, strict=True)}
@@ -124,6 +128,8 @@ class Pipeline:
                     weights=[_words(p.row["title"], text) for text in p.texts],
                     vectors=vectors,
                     title_vector=title_vectors[p.row["title"]],
+                    lines=p.digest.lines,
+                    codes=p.digest.codes,
                 )
                 for p in prepared
             ],

@@ -18,7 +18,7 @@ base and tickets, and on half of StackFAQ; they belong to the cosines of MiniLM.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,8 +30,6 @@ LONE = 0.9
 SPREAD = 0.015
 HEAD = 20
 MOST = 1.0
-OWN = 0.1
-"""what a ticket of the customer in question is ahead of any other text"""
 
 
 class Legs(StrEnum):
@@ -63,13 +61,8 @@ def lexical_weight(dense: Sequence[float]) -> float:
     return MOST if spread * MOST <= SPREAD else SPREAD / spread
 
 
-def fuse(
-    candidates: Iterable[Candidate], *, idf_mass: float, k1: float, customers: Collection[int] = ()
-) -> list[Ranked]:
-    """Documents by fused score, best first; `idf_mass` is the sum of the question's idf weights.
-
-    `customers`: ids of the customer the question is about, whose tickets go first.
-    """
+def fuse(candidates: Iterable[Candidate], *, idf_mass: float, k1: float) -> list[Ranked]:
+    """Documents by fused score, best first; `idf_mass` is the sum of the question's idf weights."""
     by_document: dict[int, list[Candidate]] = {}
     for candidate in candidates:
         by_document.setdefault(candidate.document_id, []).append(candidate)
@@ -78,9 +71,7 @@ def fuse(
     dense = {document: _dense(found, floor) for document, found in by_document.items()}
     weight = lexical_weight(list(dense.values()))
     ranked = [
-        _rank(
-            document, dense[document] + OWN * (found[0].customer_id in customers), found, weight, idf_mass, k1
-        )
+        _rank(document, dense[document], found, weight, idf_mass, k1)
         for document, found in by_document.items()
     ]
     return sorted(ranked, key=lambda r: (-r.score, r.document_id))

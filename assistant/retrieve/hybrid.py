@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +11,13 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from assistant.ingest import lexical
 from assistant.ingest.embed import Embedder
-from assistant.model import Audience, Kind, Passage, Principal
+from assistant.model import Audience, Evidence, Kind, Passage, Principal
 from assistant.retrieve.fusion import Legs, Ranked, fuse
+from assistant.retrieve.mask import Mask
 from assistant.retrieve.nodes import to_node
-from assistant.store import search
-from assistant.store.db import Database
+from assistant.store import history, search
+from assistant.store.db import Conn, Database
+from assistant.store.history import PastTicket
 from assistant.store.search import Candidate, Filters
 
 DEPTH = 150
@@ -28,6 +30,8 @@ REPLIES = 3
 """of each such ticket"""
 REPLY_TOKENS = 16
 """A shorter reply, as "Will do.", answers nothing."""
+OWN = 4
+"""passages of the customer's own tickets, beside those that are among the best anyhow"""
 NEAR_DUPLICATE = 0.9
 """share of words two passages may have in common and both be shown"""
 
@@ -69,9 +73,97 @@ class Retriever:
         """The best passages, no two nearly alike, at most `PER_DOCUMENT` of one document."""
         # Read more than asked for, since near-duplicates fall out afterwards.
         _, found = self._search(
-            question, principal, audience, filters or Filters(), 2 * limit, DEPTH, PER_DOCUMENT
+            question,
+            principal,
+            audience,
+            filters or Filters(),
+            2 * limit,
+            DEPTH,
+            PER_DOCUMENT,
         )
         return distinct(found)[:limit]
+
+    def evidence(
+        self,
+        question: str,
+        *,
+        principal: Principal,
+        audience: Audience = Audience.INTERNAL,
+        filters: Filters | None = None,
+        limit: int = 8,
+        customer: Sequence[int] | None = None,
+        without: int | None = None,
+    ) -> list[Passage]:
+        """What an answer may rest on: documents, this customer's tickets, and what helped others.
+
+        `customer` None: an agent asks about nobody in particular, and all tickets are alike.
+        Otherwise, and whenever the audience is public, a ticket of anybody else gives only
+        what agents wrote in it, without names (`mask`). `without`: id of a document that is
+        not to be used, as the ticket that is being answered.
+        """
+        filters = filters or Filters()
+        own = tuple(customer or ())
+
+        def best(within: Filters, most: int) -> list[Passage]:
+            return self.passages(question, principal=principal, audience=audience, filters=within, limit=most)
+
+        found = best(filters, limit)
+        if own:
+            known = {p.chunk_id for p in found}
+            mine = best(replace(filters, customers=own, kinds=(Kind.TICKET,)), OWN)
+            found += [p for p in mine if p.chunk_id not in known]
+        found = [p for p in found if p.document_id != without]
+        found += self.replies(question, found, principal=principal, audience=audience, filters=filters)
+        if customer is None and audience is Audience.INTERNAL:
+            return found
+        return self._shared(found, own, principal, audience)
+
+    def alike(
+        self,
+        question: str,
+        *,
+        principal: Principal,
+        customer: Sequence[int] = (),
+        without: int | None = None,
+        limit: int = 5,
+    ) -> list[PastTicket]:
+        """Other customers' tickets about the same, masked, those that were solved first."""
+        ranked = self.documents(
+            question, principal=principal, filters=Filters(kinds=(Kind.TICKET,)), limit=4 * limit
+        )
+        order = [
+            r.document_id for r, p in ranked if p.customer_id not in customer and r.document_id != without
+        ]
+        with self.database.reader(principal, Audience.PUBLIC) as connection:
+            found = {t.document_id: t for t in history.tickets(connection, ids=order, limit=len(order))}
+            texts = {d: " ".join([t.title, *(line.text for line in t.lines)]) for d, t in found.items()}
+            masks = _masks(connection, texts)
+        tickets = [found[document] for document in order if document in found]
+        tickets.sort(key=lambda t: (t.is_open, t.reopened > 0))  # keeps the order of likeness within
+        return [_masked(ticket, masks[ticket.document_id]) for ticket in tickets[:limit]]
+
+    def _shared(
+        self, found: Sequence[Passage], own: Sequence[int], principal: Principal, audience: Audience
+    ) -> list[Passage]:
+        """Of strangers' tickets what agents wrote, masked, and none of their attachments; the rest as it is."""
+        strangers: dict[int, str] = {}
+        for p in found:
+            if p.evidence is Evidence.TICKET and p.customer_id not in own:
+                strangers[p.document_id] = f"{strangers.get(p.document_id, p.title)} {p.text}"
+        with self.database.reader(principal, audience) as connection:
+            masks = _masks(connection, strangers)
+        kept: list[Passage] = []
+        for passage in found:
+            if passage.evidence is Evidence.DOCUMENT:
+                kept.append(passage)
+            elif passage.document_id not in strangers:
+                kept.append(replace(passage, evidence=Evidence.HISTORY))
+            elif passage.role == "agent":
+                mask = masks[passage.document_id]
+                kept.append(
+                    replace(passage, text=mask(passage.text), title=mask(passage.title), customer_id=None)
+                )
+        return kept
 
     def replies(
         self,
@@ -125,12 +217,7 @@ class Retriever:
             )
             if legs is Legs.BM25:
                 found = [replace(c, cosine=0.0, title_cosine=0.0) for c in found if c.bm25 > 0]
-            ranked = fuse(
-                found,
-                idf_mass=sum(w for w, _ in weights.values()),
-                k1=lexical.K1,
-                customers=filters.customers or (),
-            )[:limit]
+            ranked = fuse(found, idf_mass=sum(w for w, _ in weights.values()), k1=lexical.K1)[:limit]
             chosen: dict[int, tuple[float, Candidate]] = {}
             for document in ranked:
                 for rank, (own, candidate) in enumerate(document.candidates[:per_document]):
@@ -152,11 +239,33 @@ def distinct(passages: Sequence[Passage]) -> list[Passage]:
     return [passage for _, passage in kept]
 
 
-class DeskRetriever(BaseRetriever):
-    """The same for LlamaIndex: bound to one principal, audience and set of filters.
+def _masks(connection: Conn, texts: Mapping[int, str]) -> dict[int, Mask]:
+    """For each ticket, with its text, what takes out of it whose it is."""
+    if not texts:
+        return {}
+    people = history.people(connection, texts)
+    named = {document: lexical.identifiers(text) for document, text in texts.items()}
+    known = search.documented(connection, sorted({t for words in named.values() for t in words.values()}))
+    masks: dict[int, Mask] = {}
+    for document, words in named.items():
+        row = people[document]
+        masks[document] = Mask(
+            names=[row["name"] or "", row["external_id"] or ""],
+            people=[row["requester"] or ""],
+            domains=[*(row["domains"] or ()), *row["requester_email"].rpartition("@")[2:]],
+            private=[word for word, term in words.items() if term not in known],
+        )
+    return masks
 
-    After the `limit` best passages come the replies of the best tickets.
-    """
+
+def _masked(ticket: PastTicket, mask: Mask) -> PastTicket:
+    """Without names, and of its lines those that agents wrote."""
+    lines = tuple(replace(line, text=mask(line.text)) for line in ticket.lines if line.role == "agent")
+    return replace(ticket, title=mask(ticket.title), requester="", lines=lines, customer_id=None)
+
+
+class DeskRetriever(BaseRetriever):
+    """The same for LlamaIndex: bound to one principal, audience, customer and set of filters."""
 
     def __init__(
         self,
@@ -166,6 +275,8 @@ class DeskRetriever(BaseRetriever):
         audience: Audience = Audience.INTERNAL,
         filters: Filters | None = None,
         limit: int = 8,
+        customer: Sequence[int] | None = None,
+        without: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -174,17 +285,17 @@ class DeskRetriever(BaseRetriever):
         self._audience = audience
         self._filters = filters or Filters()
         self._limit = limit
+        self._customer = customer
+        self._without = without
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        question = query_bundle.query_str
-        passages = self._retriever.passages(
-            question,
+        found = self._retriever.evidence(
+            query_bundle.query_str,
             principal=self._principal,
             audience=self._audience,
             filters=self._filters,
             limit=self._limit,
+            customer=self._customer,
+            without=self._without,
         )
-        passages += self._retriever.replies(
-            question, passages, principal=self._principal, audience=self._audience, filters=self._filters
-        )
-        return [to_node(passage) for passage in passages]
+        return [to_node(passage) for passage in found]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pgvector import HalfVector, SparseVector
 
-from assistant.model import Audience, Chunk
+from assistant.model import Access, Audience, Chunk, Kind, Line
 from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
 from assistant.store.sync import token
@@ -38,6 +38,10 @@ class Indexed:
     vectors: Mapping[bytes, NDArray[np.float32] | HalfVector] = field(repr=False)
     """by hash; holds at least the hashes that the document has no chunk of yet"""
     title_vector: NDArray[np.float32] = field(repr=False)
+    lines: Sequence[Line] = ()
+    """a ticket's digest"""
+    codes: Sequence[str] = ()
+    """a ticket's error codes"""
 
 
 def claim(connection: Conn, *, limit: int) -> list[int]:
@@ -111,21 +115,55 @@ def write(connection: Conn, space: int, documents: Sequence[Indexed]) -> int:
                 for d in documents
             ],
         )
+    _digests(connection, [document for document in documents if document.row["kind"] == Kind.TICKET])
     connection.execute(SQL["failure_clear"], {"ids": ids})
     connection.execute(SQL["pending_done"], {"ids": ids})
     return len(fresh)
 
 
+def _digests(connection: Conn, tickets: Sequence[Indexed]) -> None:
+    connection.execute(SQL["digest_drop"], {"ids": [ticket.row["document_id"] for ticket in tickets]})
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            SQL["digest_add"],
+            [
+                {
+                    "document": ticket.row["document_id"],
+                    "ordinal": ordinal,
+                    "kind": line.step.value,
+                    "audience": _audience(ticket.row, line.audience),
+                    "acl": ticket.row["acl"],
+                    "narrow": _narrow(ticket.row, line.access),
+                    "role": line.role,
+                    "at": line.at or ticket.row["created_at"],
+                    "text": line.text,
+                }
+                for ticket in tickets
+                for ordinal, line in enumerate(ticket.lines)
+            ],
+        )
+        cursor.executemany(
+            SQL["ticket_codes"],
+            [{"id": ticket.row["document_id"], "codes": list(ticket.codes)} for ticket in tickets],
+        )
+
+
+def _audience(row: Row, audience: Audience) -> str:
+    internal = row["audience"] == Audience.INTERNAL or audience is Audience.INTERNAL
+    return "internal" if internal else "public"
+
+
+def _narrow(row: Row, access: Access | None) -> list[str] | None:
+    return None if access is None else sorted(token(row["realm"], name) for name in access.tokens)
+
+
 def _values(row: Row, chunk: Chunk) -> dict[str, Any]:
-    internal = row["audience"] == Audience.INTERNAL or chunk.audience is Audience.INTERNAL
     created: dt.datetime | None = chunk.created_at or row["created_at"]
     return {
         "ordinal": chunk.ordinal,
-        "audience": "internal" if internal else "public",
+        "audience": _audience(row, chunk.audience),
         "acl": row["acl"],
-        "narrow": None
-        if chunk.access is None
-        else sorted(token(row["realm"], name) for name in chunk.access.tokens),
+        "narrow": _narrow(row, chunk.access),
         "created_at": created,
         "role": chunk.role,
         "is_solution": chunk.is_solution,

@@ -188,6 +188,9 @@ returning d.id
 with c as (
   update chunk c set acl = d.acl, audience = case when d.audience = 'internal' then 'internal' else c.audience end
   from document d where d.id = c.document_id and d.id = any (%(ids)s)
+), g as (
+  update digest g set acl = d.acl, audience = case when d.audience = 'internal' then 'internal' else g.audience end
+  from document d where d.id = g.document_id and d.id = any (%(ids)s)
 )
 update ticket t set acl = d.acl, audience = d.audience from document d where d.id = t.document_id and d.id = any (%(ids)s)
 
@@ -245,8 +248,54 @@ on conflict (realm, external_id) do update set
   name = excluded.name,
   domains = array(select distinct unnest(c.domains || excluded.domains) order by 1),
   attributes = c.attributes || excluded.attributes,
-  acl = array(select distinct unnest(c.acl || excluded.acl) order by 1)
+  acl = array(select distinct unnest(c.acl || excluded.acl) order by 1),
+  resolved = c.resolved and c.domains @> excluded.domains
 returning id
+
+-- name: customer_unresolved
+select id, external_id, domains, fixed, coalesce(same_as, id) as stands_for
+from customer where not resolved order by id limit 1 for update skip locked
+
+-- name: customer_alike
+-- Another customer that shares a domain, or is named by the same address.
+select coalesce(same_as, id) as stands_for from customer
+where coalesce(same_as, id) <> %(stands_for)s and not fixed
+  and (domains && %(domains)s or (position('@' in %(external)s) > 0 and external_id = %(external)s))
+order by 1 limit 1
+
+-- name: customer_follow
+update customer set same_as = %(into)s
+where (id = %(id)s or same_as = %(id)s) and id <> %(into)s and not fixed
+
+-- name: customer_join
+-- With all that stood for the same as it until now.
+update customer set same_as = %(into)s, fixed = true
+where (id = %(id)s or same_as = %(id)s) and id <> %(into)s
+returning id, name, external_id
+
+-- name: customer_split
+update customer set same_as = null, fixed = true where id = %(id)s returning id
+
+-- name: customer_successor
+-- Its other names go on without it: the first of them stands for the rest.
+update customer set same_as = nullif((select min(id) from customer where same_as = %(id)s), id) where same_as = %(id)s
+
+-- name: customer_group
+select id, realm, external_id, name, domains, attributes, coalesce(same_as, id) as stands_for
+from customer
+where coalesce(same_as, id) in (select coalesce(same_as, id) from customer where id = any (%(ids)s))
+order by same_as is not null, id
+
+-- name: customer_all
+with seen as (
+  select coalesce(c.same_as, c.id) as id, c.id = coalesce(c.same_as, c.id) as first, c.name, c.realm || ' ' || c.external_id as account,
+    t.tickets, t.latest
+  from customer c cross join lateral (
+    select count(*) as tickets, max(created_at) as latest from document d where d.customer_id = c.id and d.kind = 'ticket') t
+)
+select id, coalesce(min(name) filter (where first), min(name)) as name, array_agg(account order by not first, account) as accounts,
+  sum(tickets)::int as tickets, max(latest) as latest
+from seen group by id order by max(latest) desc nulls last, id limit %(limit)s
 
 -- name: ticket_upsert
 insert into ticket (document_id, acl, audience, status, requester, requester_email, assignee, priority, product,
@@ -343,6 +392,16 @@ values (%b, %b, %b, %b, %s, %s, %s, %s, %b, %s, %b, %s, %b, %s, %b, %b, %s, %b, 
 update document set revision = %(revision)s, title = %(title)s, title_embedding = %(title_embedding)s,
   created_at = %(created_at)s, metadata = metadata || %(stated)s::jsonb
 where id = %(id)s
+
+-- name: digest_drop
+delete from digest where document_id = any (%(ids)s)
+
+-- name: digest_add
+insert into digest (document_id, ordinal, kind, audience, acl, narrow, role, at, text)
+values (%(document)s, %(ordinal)s, %(kind)s, %(audience)s, %(acl)s, %(narrow)s, %(role)s, %(at)s, %(text)s)
+
+-- name: ticket_codes
+update ticket set codes = %(codes)s where document_id = %(id)s
 
 -- name: failure_clear
 delete from failure f using document d
@@ -507,8 +566,10 @@ where c.id = any (%(ids)s)
 
 -- name: search_texts
 select c.id, c.document_id, c.text, c.headings, c.page, c.kind, c.audience, c.role, c.is_solution, c.customer_id,
-  c.created_at, d.title, d.url, d.external_id, s.name as source
+  c.created_at, d.title, d.url, d.external_id, s.name as source, t.status, t.solved_at, t.events,
+  case when d.kind = 'ticket' or d.parent <> '' then 'ticket' else 'document' end as evidence
 from chunk c join document d on d.id = c.document_id join source s on s.id = c.source_id
+left join ticket t on t.document_id = d.id
 where c.id = any (%(ids)s)
 
 -- name: search_replies
@@ -523,14 +584,87 @@ where place <= %(each)s
 
 -- name: customer_find
 with exact as (
-  select id, external_id, name from customer
+  select id, external_id, name, same_as from customer
   where lower(external_id) = %(name)s or lower(name) = %(name)s or %(name)s = any (domains)
 )
-select * from exact
+select *, coalesce(same_as, id) as stands_for from exact
 union all
-select id, external_id, name from customer
+select id, external_id, name, same_as, coalesce(same_as, id) from customer
 where not exists (select from exact) and position(%(name)s in lower(name)) > 0
 order by name limit 20
+
+-- ── history ───────────────────────────────────────────────────────────────
+
+-- name: history_tickets
+-- The latest first: few enough to be read whole, however many the customer has.
+select d.id, d.external_id, s.name as source, d.title, d.url, d.created_at, d.customer_id, d.language, t.status, t.solved_at,
+  t.requester, t.assignee, t.product, t.version, t.priority, t.tags, t.codes, t.satisfaction, t.events,
+  coalesce((
+    select jsonb_agg(jsonb_build_object('step', g.kind, 'text', g.text, 'at', g.at, 'role', g.role,
+                                        'audience', g.audience) order by g.ordinal)
+    from digest g where g.document_id = d.id and (%(before)s::timestamptz is null or g.at <= %(before)s)), '[]') as lines
+from document d join ticket t on t.document_id = d.id join source s on s.id = d.source_id
+where d.kind = 'ticket' and (%(customers)s::int[] is null or d.customer_id = any (%(customers)s))
+  and (%(ids)s::bigint[] is null or d.id = any (%(ids)s))
+  and (%(before)s::timestamptz is null or d.created_at <= %(before)s)
+  and (not %(open)s or t.solved_at is null and lower(t.status) <> all (%(closed)s)
+       or t.solved_at > %(before)s)
+  and (%(product)s = '' or lower(t.product) = lower(%(product)s))
+  and (%(codes)s::text[] is null or t.codes && %(codes)s)
+order by d.created_at desc nulls last, d.id desc
+limit %(limit)s
+
+-- name: history_counts
+select count(*) as tickets, min(d.created_at) as first, max(d.created_at) as latest,
+  count(*) filter (where t.solved_at is null and lower(t.status) <> all (%(closed)s) or t.solved_at > %(before)s) as open
+from document d join ticket t on t.document_id = d.id
+where d.customer_id = any (%(customers)s) and (%(before)s::timestamptz is null or d.created_at <= %(before)s)
+
+-- name: history_recurring
+-- What several of the latest tickets have in common.
+with latest as (
+  select d.id, d.created_at, t.codes, t.tags from document d join ticket t on t.document_id = d.id
+  where d.customer_id = any (%(customers)s) and (%(before)s::timestamptz is null or d.created_at <= %(before)s)
+  order by d.created_at desc nulls last limit %(limit)s
+), said as (
+  select id, created_at, what from latest, unnest(codes || tags) as what
+)
+select what, count(distinct id) as tickets, max(created_at) as latest, array_agg(distinct id) as ids
+from said group by what having count(distinct id) > 1
+order by count(distinct id) desc, max(created_at) desc limit 8
+
+-- name: history_versions
+select product, version, max(created_at) as latest from (
+  select t.product, t.version, d.created_at from document d join ticket t on t.document_id = d.id
+  where d.customer_id = any (%(customers)s) and (%(before)s::timestamptz is null or d.created_at <= %(before)s)
+    and t.version <> ''
+  order by d.created_at desc nulls last limit %(limit)s
+) v group by product, version order by max(created_at) desc limit 5
+
+-- name: ticket_find
+select d.id, d.external_id, s.name as source, d.title, d.url, d.created_at, d.customer_id, d.number
+from document d join source s on s.id = d.source_id
+where d.kind = 'ticket' and (d.number = any (%(numbers)s) or d.url = any (%(urls)s))
+order by d.created_at desc limit 5
+
+-- name: ticket_asked
+-- What its customer wrote in it, from the first message on.
+select text from chunk where document_id = %(id)s and role <> 'agent' order by ordinal limit %(limit)s
+
+-- name: customers_named
+-- Customers whose name, or whose name's first word, the question has in it; its domains and addresses, too.
+select c.id, c.name, c.external_id, c.domains, coalesce(c.same_as, c.id) as stands_for
+from customer c
+where position(lower(c.name) in %(text)s) > 0 and length(c.name) > 3
+  or split_part(lower(c.name), ' ', 1) = any (%(words)s)
+  or c.domains && %(domains)s or c.external_id = any (%(names)s)
+limit 50
+
+-- name: names_of_customers
+-- Who is behind these tickets: whatever would tell it to somebody else.
+select d.id, c.name, c.external_id, c.domains, t.requester, t.requester_email
+from document d join ticket t on t.document_id = d.id left join customer c on c.id = d.customer_id
+where d.id = any (%(ids)s)
 
 -- ── conversations ─────────────────────────────────────────────────────────
 

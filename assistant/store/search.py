@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from pgvector import HalfVector, SparseVector
 
 from assistant.errors import NotRunning
-from assistant.model import Audience, Kind, Passage
+from assistant.model import Audience, Evidence, Kind, Passage
 from assistant.store.db import Conn, Row
 from assistant.store.documents import MAX_TERM
+from assistant.store.history import outcome
 from assistant.store.sql import SQL
 
 EXACT_ROWS = 25_000
@@ -229,6 +230,22 @@ def customers(connection: Conn, name: str) -> list[Row]:
     return connection.execute(SQL["customer_find"], {"name": name.strip().lower()}).fetchall()
 
 
+def documented(connection: Conn, terms: Sequence[int]) -> set[int]:
+    """Those of the terms that some document has which is no ticket."""
+    rows = connection.execute("select documented(%s::int[]) as term", (list(terms),))
+    return {int(row["term"]) for row in rows}
+
+
+def customers_named(
+    connection: Conn, text: str, *, words: Sequence[str], domains: Sequence[str], addresses: Sequence[str]
+) -> list[Row]:
+    """Visible customers whose name the text has, whose name begins with one of `words`, or who own an address."""
+    return connection.execute(
+        SQL["customers_named"],
+        {"text": text.lower(), "words": list(words), "domains": list(domains), "names": list(addresses)},
+    ).fetchall()
+
+
 def passages(connection: Conn, scored: Mapping[int, tuple[float, Candidate]]) -> list[Passage]:
     """The texts of the chosen chunks, by their fused score, best first."""
     rows = connection.execute(SQL["search_texts"], {"ids": list(scored)})
@@ -252,6 +269,8 @@ def passages(connection: Conn, scored: Mapping[int, tuple[float, Candidate]]) ->
             created_at=row["created_at"],
             cosine=scored[row["id"]][1].cosine,
             bm25=scored[row["id"]][1].bm25,
+            evidence=Evidence(row["evidence"]),
+            outcome=outcome(row) if row["kind"] == Kind.TICKET else "",
         )
         for row in rows
     ]

@@ -19,7 +19,6 @@ from assistant.model import (
     AccessChanged,
     Batch,
     Change,
-    Customer,
     Delete,
     Failed,
     Kind,
@@ -29,7 +28,7 @@ from assistant.model import (
     SourceDocument,
     Upsert,
 )
-from assistant.store import breaker
+from assistant.store import breaker, customers
 from assistant.store.db import Conn, Row
 from assistant.store.sources import Source
 from assistant.store.sql import SQL
@@ -244,23 +243,6 @@ def load(connection: Conn, source: Source, batch: Batch) -> Batch:
     return dataclasses.replace(batch, changes=tuple(loaded(change) for change in batch.changes))
 
 
-def _customer(connection: Conn, source: Source, customer: Customer | None, tokens: list[str]) -> int | None:
-    if customer is None:
-        return None
-    row = connection.execute(
-        SQL["customer_upsert"],
-        {
-            "realm": source.realm,
-            "external": _clean(customer.external_id),
-            "name": _clean(customer.name),
-            "domains": [d.lower() for d in customer.domains],
-            "attributes": json.dumps(dict(customer.attributes)),
-            "acl": tokens,
-        },
-    ).fetchone()
-    return int(row["id"]) if row else None
-
-
 def _upserts(connection: Conn, source: Source, documents: dict[str, SourceDocument], counts: Counts) -> None:
     if not documents:
         return
@@ -276,7 +258,11 @@ def _upserts(connection: Conn, source: Source, documents: dict[str, SourceDocume
         if old and old["revision"] == document.revision and old["acl"] == tokens:
             counts.unchanged += 1
             continue
-        customer = _customer(connection, source, document.customer, tokens)
+        customer = (
+            customers.upsert(connection, source.realm, document.customer, tokens, _clean)
+            if document.customer
+            else None
+        )
         row = connection.execute(
             SQL["document_upsert"], _document_values(source, document, tokens, customer)
         ).fetchone()

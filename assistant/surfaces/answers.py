@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from assistant.model import Answer, Passage
+from assistant.model import Answer, Evidence, Passage
 
 if TYPE_CHECKING:
     from assistant.answer.engine import Event
 
 QUOTE = 160
+KINDS = {
+    Evidence.DOCUMENT: "document",
+    Evidence.TICKET: "ticket",
+    Evidence.HISTORY: "this customer's ticket",
+}
 """characters of a quote shown"""
 _MARKERS = re.compile(r"\s*(?:\[\d+\])+$")
 
@@ -83,7 +88,8 @@ def describe(passage: Passage) -> str:
     date = f", {passage.created_at:%Y-%m-%d}" if passage.created_at else ""
     page = f", page {passage.page}" if passage.page else ""
     note = ", internal note" if passage.audience == "internal" else ""
-    return f"{where} ({passage.kind}{page}{date}{note}) {passage.url}".rstrip()
+    kind = KINDS[passage.evidence] + (f", {passage.outcome}" if passage.outcome else "")
+    return f"{where} ({kind}{page}{date}{note}) {passage.url}".rstrip()
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
@@ -111,6 +117,8 @@ def passage_json(passage: Passage) -> dict[str, Any]:
         "title": passage.title,
         "url": passage.url,
         "kind": passage.kind.value,
+        "evidence": passage.evidence.value,
+        "outcome": passage.outcome,
         "audience": passage.audience.value,
         "headings": list(passage.headings),
         "page": passage.page,

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from assistant import log, weights
 from assistant.app import Assistant
 from assistant.config import settings
 from assistant.errors import ConfigError, DeskhandError
 from assistant.model import Audience, Kind, Principal
+from assistant.retrieve.about import About
 from assistant.store import conversations, sources
 from assistant.store.search import Filters
-from assistant.surfaces import cli_eval, cli_people, cli_sources
+from assistant.surfaces import cli_customers, cli_eval, cli_people, cli_sources, cli_tickets
 from assistant.surfaces.terminal import (
     As,
     Json,
@@ -41,12 +43,15 @@ models = typer.Typer(no_args_is_help=True, help="Model weights: data that is fet
 app.add_typer(cli_sources.source, name="source")
 app.add_typer(cli_sources.failure, name="failures")
 app.add_typer(cli_people.people, name="people")
+app.add_typer(cli_customers.customer, name="customer")
+app.add_typer(cli_tickets.ticket, name="ticket")
 app.add_typer(models, name="models")
 app.add_typer(cli_eval.evaluation, name="eval")
 
 Customer = Annotated[
-    str, typer.Option(help="Ask about this customer (name, id or domain): its tickets, and no other's.")
+    str, typer.Option(help="The customer in question (name, id or domain). Default: whom the question names.")
 ]
+TicketId = Annotated[str, typer.Option("--ticket", help="The ticket in question: its number or address.")]
 Public = Annotated[
     bool, typer.Option("--public", help="Use only what may be told to a customer: no internal notes.")
 ]
@@ -200,6 +205,7 @@ def ask(
     question: str,
     who: As = "",
     customer: Customer = "",
+    ticket: TicketId = "",
     as_of: AsOf = None,
     public: Public = False,
     as_json: Json = False,
@@ -211,17 +217,26 @@ def ask(
     with opened() as assistant:
         principal = asker(assistant, who)
         audience = Audience.PUBLIC if public else Audience.INTERNAL
+        asked = asked_about(assistant, principal, question, customer=customer, ticket=ticket)
+        if not as_json:
+            show_about(asked)
         engine = assistant.engine(
             principal,
             audience=audience,
-            filters=narrowed(assistant, principal, customer=customer, as_of=as_of),
+            filters=narrowed(assistant, principal, as_of=as_of),
+            customer=asked.customer.ids if asked.customer else None,
         )
         answer = drain(engine.stream(question), out, quiet=as_json)
         with assistant.database.reader(principal, audience) as connection:
             talk = conversations.start(connection, title=question, surface="cli")
             message = conversations.record(connection, talk, question, answer)
     if as_json:
-        print_json({**answer_json(answer), "conversation": talk, "message": message})
+        about = {
+            "customer": asked.customer and asked.customer.name,
+            "about": asked.how,
+            "others": asked.others,
+        }
+        print_json({**answer_json(answer), **about, "conversation": talk, "message": message})
 
 
 @app.command()
@@ -232,9 +247,8 @@ def chat(who: As = "", customer: Customer = "", public: Public = False) -> None:
     with opened() as assistant:
         principal = asker(assistant, who)
         audience = Audience.PUBLIC if public else Audience.INTERNAL
-        engine = assistant.engine(
-            principal, audience=audience, filters=narrowed(assistant, principal, customer=customer)
-        )
+        known = assistant.customer(principal, customer) if customer else None
+        engine = assistant.engine(principal, audience=audience, customer=known.ids if known else None)
         talk = None
         out.print("Ask, or press Ctrl-D to end.", style="dim")
         while (question := _prompt()) is not None:
@@ -294,6 +308,26 @@ def checked(question: str, assistant: Assistant) -> str:
     return question
 
 
+def asked_about(
+    assistant: Assistant, principal: Principal, question: str, *, customer: str = "", ticket: str = ""
+) -> About:
+    """Whom a command is about: as its options say, else as the question does."""
+    if customer:
+        found = assistant.about(principal, "", ticket=ticket) if ticket else About()
+        return dataclasses.replace(found, customer=assistant.customer(principal, customer), how="as you said")
+    return assistant.about(principal, question, ticket=ticket)
+
+
+def show_about(about: About) -> None:
+    """A guess is told, so that a wrong one is seen and put right."""
+    if about.customer and about.how != "as you said":
+        name = f"[bold]{escape(about.customer.name)}[/]"
+        out.print(f"About {name} ({about.how}). Somebody else? Say so with --customer.", style="dim")
+    elif about.others:
+        listed = ", ".join(about.others[:5])
+        out.print(f"It may be about {listed}: name one with --customer.", style="dim", markup=False)
+
+
 def narrowed(
     assistant: Assistant,
     principal: Principal,
@@ -312,7 +346,7 @@ def narrowed(
     return Filters(
         sources=chosen_sources,
         kinds=(kind,) if kind else None,
-        customers=assistant.customers(principal, customer) if customer else None,
+        customers=assistant.customer(principal, customer).ids if customer else None,
         languages=(language,) if language else None,
         before=as_of.replace(tzinfo=dt.UTC) if as_of else None,
     )

@@ -17,7 +17,7 @@ from assistant.config import settings
 from assistant.store import sources
 from assistant.store.db import Conn
 from assistant.surfaces.answers import drain
-from assistant.surfaces.cli import narrowed, pull_needed
+from assistant.surfaces.cli import pull_needed
 from assistant.surfaces.cli_sources import follow
 from assistant.surfaces.terminal import opened, out
 
@@ -111,9 +111,8 @@ def _ask(assistant: Assistant, sample: Path) -> None:
     for item in json.loads((sample / "demo.json").read_text(encoding="utf-8"))["questions"]:
         about = f" [dim](about the customer {item['customer']})[/]" if item["customer"] else ""
         out.print(f"\n[bold]Q: {item['question']}[/]{about}")
-        engine = assistant.engine(
-            principal, filters=narrowed(assistant, principal, customer=item["customer"] or "")
-        )
+        known = assistant.customer(principal, item["customer"]) if item["customer"] else None
+        engine = assistant.engine(principal, customer=known.ids if known else None)
         started = time.monotonic()
         drain(engine.stream(item["question"]), out)
         out.print(f"[dim]{time.monotonic() - started:.1f} s[/]")

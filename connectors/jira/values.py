@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 from assistant.errors import ItemError
 from assistant.model import Customer, Event, Link, Ticket
+from connectors.customers import by_address
 from connectors.jira.adf import to_markdown
 
 Json = Mapping[str, Any]
@@ -23,14 +24,6 @@ MOVING = re.compile(
     r"|.*(?:gh-lexo-rank|devsummarycf|devsummary)$"
 )
 """types of custom fields that are told elsewhere, or move by themselves, like the time left to answer"""
-MAIL_PROVIDERS = frozenset(
-    {
-        *("gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "live.com", "yahoo.com", "icloud.com"),
-        *("me.com", "aol.com", "gmx.de", "gmx.net", "web.de", "t-online.de", "proton.me", "protonmail.com"),
-        *("mail.ru", "yandex.ru", "qq.com", "163.com"),
-    }
-)
-"""a customer with an address there is a person, not an organisation"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +110,8 @@ def _relation(words: str, *, outward: bool) -> str:
 
 def customer_of(fields: Json, reading: Reading) -> Customer | None:
     if reading.customer_from == "email_domain":
-        address = str(get(fields, "reporter", "emailAddress") or "").strip().lower()
-        domain = address.rpartition("@")[2] if "@" in address else ""
-        if not domain:
-            return None
-        if domain in MAIL_PROVIDERS:
-            return Customer(address, str(get(fields, "reporter", "displayName") or address))
-        return Customer(domain, domain, (domain,))
+        address = str(get(fields, "reporter", "emailAddress") or "")
+        return by_address(address, str(get(fields, "reporter", "displayName") or ""))
     for name, field in reading.fields.items():
         if field.type == ORGANISATIONS:
             for row in rows_of(fields.get(name)):

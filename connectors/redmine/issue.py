@@ -24,6 +24,7 @@ from assistant.model import (
     Ticket,
     Upsert,
 )
+from connectors.customers import by_address
 from connectors.redmine.api import Json, moment
 from connectors.redmine.rights import field_access, issue_access, note_access, wiki_access
 
@@ -316,8 +317,7 @@ def _customer(issue: Json, user: Json, context: Context) -> Customer | None:
         project = issue.get("project", {})
         return Customer(str(project["id"]), str(project.get("name", ""))) if project.get("id") else None
     if context.customer_from == "email_domain":
-        domain = str(user.get("mail") or "").rpartition("@")[2].lower()
-        return Customer(domain, domain, domains=(domain,)) if domain else None
+        return by_address(str(user.get("mail") or ""))
     open_ones, restricted = _fields(issue, context)
     name = context.customer_from.removeprefix("field:").strip()
     value = open_ones.get(name) or restricted.get(name, ("", ()))[0]

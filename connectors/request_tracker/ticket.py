@@ -23,6 +23,7 @@ from assistant.model import (
     Ticket,
     Upsert,
 )
+from connectors.customers import PROVIDERS
 from connectors.request_tracker.api import MESSAGES, Row, RtApi
 from connectors.request_tracker.rights import SYSTEM, Rights, watchers
 
@@ -37,12 +38,6 @@ _LINKS = {
     "referred-to-by": "related",
 }
 _SOLVED = {"resolved", "solved", "closed", "done", "fixed"}
-_MAILBOXES = {
-    *("aol.com", "gmail.com", "gmx.com", "gmx.de", "gmx.net", "googlemail.com", "hotmail.com", "icloud.com"),
-    *("live.com", "mail.ru", "me.com", "outlook.com", "proton.me", "protonmail.com", "qq.com", "t-online.de"),
-    *("web.de", "yahoo.com", "yandex.ru", "163.com"),
-}
-"""domains whose addresses belong to persons, not to one organisation"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +244,7 @@ class TicketReader:
             return None, ("", "")
         name, email = _name(who), str(who.get("EmailAddress") or "").strip().lower()
         _, _, domain = email.rpartition("@")
-        own = (domain,) if domain and domain not in _MAILBOXES else ()
+        own = (domain,) if domain and domain not in PROVIDERS else ()
         organisation = str(who.get("Organization") or "").strip()
         if self._shape.customer_from == "organisation" and organisation:
             return Customer(organisation.casefold(), organisation, domains=own), (name, email)

@@ -148,9 +148,19 @@ create table customer (
   domains text[] not null default '{}',
   attributes jsonb not null default '{}',
   acl text[] not null default '{}',
-  unique (realm, external_id)
+  same_as int references customer on delete set null,
+  fixed boolean not null default false,
+  resolved boolean not null default false,
+  unique (realm, external_id),
+  check (same_as <> id)
 );
-comment on column customer.acl is 'everyone who may read one of its tickets';
+comment on table customer is 'as one source names it; several rows may be one customer';
+comment on column customer.acl is 'everyone who could read one of its tickets at some time';
+comment on column customer.same_as is 'the row this one is another name of; null when it stands for itself';
+comment on column customer.fixed is 'an admin said whether and whose other name it is; domains no longer decide';
+comment on column customer.resolved is 'compared with the others since its domains last changed';
+create index customer_same_as on customer (same_as) where same_as is not null;
+create index customer_unresolved on customer (id) where not resolved;
 create index customer_domains on customer using gin (domains);
 """
 
@@ -174,12 +184,16 @@ create table document (
   metadata jsonb not null default '{}',
   parent text not null default '',
   title_embedding halfvec,
+  number text generated always as (case when kind = 'ticket' then lower(coalesce(
+    substring(url from '/([A-Z][A-Z0-9_]+-[0-9]+)$'), substring(external_id from '[^/#]+$'))) end) stored,
   unique (source_id, external_id)
 );
 comment on column document.revision is 'the revision its chunks were made from; null before the first';
 comment on column document.parent is 'external id of the ticket it is attached to';
+comment on column document.number is 'what people call a ticket: 4521, or DESK-17';
+create index document_number on document (number) where number is not null;
 create index document_parent on document (source_id, parent) where parent <> '';
-create index document_customer on document (customer_id) where customer_id is not null;
+create index document_customer on document (customer_id, created_at desc) where customer_id is not null;
 
 create table ticket (
   document_id bigint primary key references document on delete cascade,
@@ -197,8 +211,24 @@ create table ticket (
   satisfaction text not null default '',
   events jsonb not null default '[]',
   custom_fields jsonb not null default '{}',
-  links jsonb not null default '[]'
+  links jsonb not null default '[]',
+  codes text[] not null default '{}'
 );
+comment on column ticket.codes is 'error codes in what everybody who may read the ticket may read of it';
+
+create table digest (
+  document_id bigint not null references document on delete cascade,
+  ordinal int not null,
+  kind text not null check (kind in ('problem', 'tried', 'solution', 'reply')),
+  audience text not null check (audience in ('public', 'internal')),
+  acl text[] not null,
+  narrow text[],
+  role text not null default '',
+  at timestamptz,
+  text text not null,
+  primary key (document_id, ordinal)
+);
+comment on table digest is 'what happened in a ticket, in its own words: a line or two of each message';
 
 create table chunk (
   id bigint generated always as identity primary key,
@@ -371,14 +401,24 @@ begin
   order by c.weights <#> query, c.id
   limit k;
 end $$;
-revoke all on function lexical from public;
-grant execute on function lexical to deskhand_reader, deskhand_writer;
+-- Which of these words some document has that belongs to no ticket, whoever may read it. It tells
+-- no text, and what is known from a document is nobody's secret name.
+create function documented(words int[]) returns setof int
+language sql stable security definer set search_path = deskhand, public, pg_temp as $$
+  select w from unnest(words) w
+  where exists (
+    select from chunk c join document d on d.id = c.document_id
+    where c.terms @> array[w] and c.kind = 'document' and d.parent = '')
+$$;
+revoke all on function lexical, documented from public;
+grant execute on function lexical, documented to deskhand_reader, deskhand_writer;
 """
 
 POLICIES = """
 alter table document enable row level security;
 alter table ticket enable row level security;
 alter table chunk enable row level security;
+alter table digest enable row level security;
 alter table customer enable row level security;
 alter table pending enable row level security;
 alter table conversation enable row level security;
@@ -389,7 +429,10 @@ alter table feedback enable row level security;
 create policy readable on document for select to deskhand_reader using (visible(acl, null, audience));
 create policy readable on ticket for select to deskhand_reader using (visible(acl, null, audience));
 create policy readable on chunk for select to deskhand_reader using (visible(acl, narrow, audience));
-create policy readable on customer for select to deskhand_reader using (visible(acl, null, 'public'));
+create policy readable on digest for select to deskhand_reader using (visible(acl, narrow, audience));
+-- acl only grows, so that most rows are settled without looking; a visible ticket decides.
+create policy readable on customer for select to deskhand_reader using (
+  visible(acl, null, 'public') and exists (select from document d where d.customer_id = customer.id));
 
 create policy own on conversation to deskhand_reader
   using (principal_id = nullif(current_setting('deskhand.principal', true), ''));
@@ -405,10 +448,11 @@ create policy own on feedback to deskhand_reader
 create policy everything on document to deskhand_writer using (true);
 create policy everything on ticket to deskhand_writer using (true);
 create policy everything on chunk to deskhand_writer using (true);
+create policy everything on digest to deskhand_writer using (true);
 create policy everything on customer to deskhand_writer using (true);
 create policy everything on pending to deskhand_writer using (true);
 
-grant select on document, ticket, chunk, customer, embedding_space, term_stat, corpus_stat, principal,
+grant select on document, ticket, chunk, digest, customer, embedding_space, term_stat, corpus_stat, principal,
   identity, membership to deskhand_reader;
 grant select (id, name, connector, realm) on source to deskhand_reader;
 grant select, insert, update, delete on conversation, message, citation to deskhand_reader;
@@ -417,7 +461,7 @@ grant insert on audit_log to deskhand_reader;
 grant usage on all sequences in schema deskhand to deskhand_reader, deskhand_writer;
 
 grant select, insert, update, delete on source, schedule, sync_run, held_prune, principal, identity, membership,
-  customer, document, ticket, chunk, term_stat, pending, failure, embedding_space to deskhand_writer;
+  customer, document, ticket, chunk, digest, term_stat, pending, failure, embedding_space to deskhand_writer;
 grant truncate on term_stat to deskhand_writer;
 grant select, update on corpus_stat to deskhand_writer;
 grant select, insert on audit_log, evaluation, tombstone to deskhand_writer;
@@ -431,9 +475,9 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("""
-      drop function lexical;
+      drop function lexical, documented;
       drop table evaluation, audit_log, tombstone, held_prune, schedule, feedback, citation, message, conversation,
-        failure, pending, corpus_stat, term_stat, chunk, ticket, document, customer, membership, identity, principal,
-        sync_run, source, embedding_space;
+        failure, pending, corpus_stat, term_stat, chunk, digest, ticket, document, customer, membership, identity,
+        principal, sync_run, source, embedding_space;
       drop function visible;
     """)

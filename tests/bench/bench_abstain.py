@@ -37,7 +37,6 @@ from typing import Any
 import numpy as np
 
 from assistant.answer import abstain, extract, rewrite
-from assistant.answer.text import stems
 from assistant.config import Settings
 from assistant.evaluate.memory import MemoryRetriever
 from assistant.evaluate.questions import Question
@@ -45,6 +44,7 @@ from assistant.ingest import embed
 from assistant.ingest.chunk import Chunker
 from assistant.model import Kind, Passage, Turn
 from assistant.retrieve.nodes import from_node
+from assistant.text.sentences import stems
 from tests.bench import convert
 from tests.bench.output import plotted, save
 from tests.paths import DATA

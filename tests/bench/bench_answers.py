@@ -25,7 +25,6 @@ from pathlib import Path
 from assistant import log
 from assistant.answer import abstain, cite
 from assistant.answer.engine import DeskQueryEngine, Strategy
-from assistant.answer.text import sentences
 from assistant.config import Settings
 from assistant.evaluate import results
 from assistant.evaluate.answers import ORDER
@@ -38,6 +37,7 @@ from assistant.generate.echo import EchoChat
 from assistant.ingest import embed
 from assistant.ingest.chunk import Chunker
 from assistant.model import Answer, Turn
+from assistant.text.sentences import sentences
 from tests.bench import convert
 from tests.bench.output import RESULTS, save
 from tests.paths import DATA

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.answer import cite
-from assistant.answer.text import clean, safe_url, sentences
 from assistant.model import Kind, Passage
+from assistant.text.sentences import clean, safe_url, sentences
 
 TEXT = (
     "Compacting removes deleted messages from the disk. Right-click the folder and choose Compact. "

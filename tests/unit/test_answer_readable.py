@@ -11,10 +11,10 @@ import pytest
 from assistant.answer import cite, extract
 from assistant.answer.engine import DeskQueryEngine, Strategy
 from assistant.answer.extract import Stretch
-from assistant.answer.shape import without_greeting
 from assistant.generate.echo import EchoChat
 from assistant.model import Kind, Passage
 from assistant.surfaces.answers import Runs
+from assistant.text.shape import without_greeting
 from tests.unit.test_answer_engine import Given
 
 PORT = (

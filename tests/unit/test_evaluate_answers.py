@@ -146,7 +146,7 @@ def test_of_own_passages_those_with_the_answer_should_be_cited() -> None:
 
 def test_the_samples_questions_can_be_read() -> None:
     found = questions.load(SAMPLE / "questions.jsonl")
-    assert len(found) == 40
+    assert len(found) == 80
     assert {q.who for q in found} == {"agent", "security"}
     assert all(q.as_of.tzinfo for q in found if q.as_of)
     assert len(questions.load(SAMPLE / "questions.jsonl", limit=3)) == 3

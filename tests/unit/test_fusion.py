@@ -61,12 +61,6 @@ def test_words_decide_where_meaning_is_undecided_and_not_where_it_is() -> None:
     assert fusion.lexical_weight(steep) < 0.1
 
 
-def test_the_customer_in_question_goes_first() -> None:
-    found = [candidate(1, 1, 0.55, customer_id=7), candidate(2, 2, 0.6, customer_id=None)]
-    assert [r.document_id for r in fusion.fuse(found, idf_mass=0, k1=0.9)] == [2, 1]
-    assert [r.document_id for r in fusion.fuse(found, idf_mass=0, k1=0.9, customers=[7])] == [1, 2]
-
-
 def passage(chunk: int, text: str) -> Passage:
     return Passage(chunk, chunk, text, "Title", "", Kind.DOCUMENT, 1.0 / chunk)
 

@@ -128,12 +128,12 @@ def test_the_gold_answer_stands_in_each_relevant_source(question: dict[str, Any]
 
 
 def test_the_questions_are_mixed() -> None:
-    assert len({question["id"] for question in QUESTIONS}) == 40
+    assert len({question["id"] for question in QUESTIONS}) == 80
     assert Counter(question["needs"] for question in QUESTIONS) == {
-        "document": 17,
-        "ticket": 9,
-        "history": 6,
-        "none": 8,
+        "document": 25,
+        "ticket": 21,
+        "history": 20,
+        "none": 14,
     }
     assert [question["kind"] for question in DEMO] == ["document", "ticket", "history", "declined"]
 

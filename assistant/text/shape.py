@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from assistant.answer.text import Sentence, stems
+from assistant.text.sentences import Sentence, stems
 
 WRAPPED = 50
 """Characters of a line that was broken because it was full."""
