@@ -524,12 +524,8 @@ def approximate_count(server: JiraServer, call: Call, match: re.Match[str]) -> A
 @route("POST", r"/rest/api/3/jql/match", "issueIds", "jqls")
 def jql_match(server: JiraServer, call: Call, match: re.Match[str]) -> Any:
     asked = set(call.body["issueIds"])
-    return {
-        "matches": [
-            {"matchedIssues": [row.id for row in server.rows(call, jql) if row.id in asked], "errors": []}
-            for jql in call.body["jqls"]
-        ]
-    }
+    found = ([row.id for row in server.rows(call, jql) if row.id in asked] for jql in call.body["jqls"])
+    return {"matches": [{"matchedIssues": ids, "errors": []} for ids in found]}
 
 
 @route(

@@ -31,7 +31,7 @@ from tests.servers.whole_way import WholeWay, leaks
 pytestmark = [pytest.mark.server, pytest.mark.timeout(3600)]
 
 RETRIEVALS = int(os.environ.get("DESKHAND_TEST_RETRIEVALS", "600"))
-ROUNDS = 6
+ROUNDS = 3
 WORDS = (
     *("harbour", "lantern", "walnut", "copper", "meadow", "falcon"),
     *("glacier", "saddle", "violin", "orchard", "pepper", "anchor"),
