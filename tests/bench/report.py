@@ -215,6 +215,75 @@ def turns(found: dict[str, Any]) -> str:
     )
 
 
+def history(found: dict[str, Any]) -> str:
+    systems = found["systems"]
+
+    def cell(of: dict[str, Any], measure: str) -> str:
+        one = of[measure]
+        return f"{one['value']:.2f} ±{(one['high'] - one['low']) / 2:.2f}" if one else "–"
+
+    names = {
+        "documents": "documents alone",
+        "tickets": "and tickets, of nobody in particular",
+        "history": "and the customer known",
+        "history alone": "the customer's tickets, nobody else's",
+    }
+    rows: list[list[object]] = []
+    for needs, what in (
+        ("document", "a document"),
+        ("ticket", "somebody else's ticket"),
+        ("history", "the history"),
+    ):
+        count = systems["history"][needs]["questions"]
+        for measure in ("right source", "gold"):
+            shown = "cites a right source" if measure == "right source" else "holds the gold phrase"
+            rows.append(
+                [f"needs {what} ({count}): {shown}", *(cell(systems[s][needs], measure) for s in names)]
+            )
+    count = systems["history"]["none"]["questions"]
+    rows.append(
+        [f"has no answer ({count}): declined", *(cell(systems[s]["none"], "declined") for s in names)]
+    )
+    rows.append(["seconds, p50", *(f"{systems[s]['seconds']['p50']['value']:.2f}" for s in names)])
+    rows.append(["seconds, p95", *(f"{systems[s]['seconds']['p95']['value']:.2f}" for s in names)])
+    return (
+        f"## What history adds, {found['half']} half of the sample's questions\n\nThe sample company's 80 questions, "
+        "by what an answer takes. A declined question counts as citing nothing, though the nearest ticket of the "
+        f"customer is told.\n\n    python -m tests.bench.bench_history --half {found['half']}\n\n"
+        + table(["", *names.values()], rows)
+    )
+
+
+def storm(found: dict[str, Any]) -> str:
+    kills = ", ".join(f"{name} ×{found['kills'].count(name)}" for name in sorted(set(found["kills"])))
+    rows: list[list[object]] = [
+        ["killed with -9", f"{len(found['kills'])} in {found['seconds']:.0f} s: {kills}"],
+        ["documents in the end", f"{found['documents']:,}"],
+        ["missing or different from the server's file", f"**{found['missing or different']}**"],
+        ["unknown to the server", f"**{found['unknown to the source']}**"],
+        ["chunks", f"{found['chunks']:,}"],
+        ["chunks embedded in batches that were committed", f"{found['embedded and committed']:,}"],
+    ]
+    return (
+        f"## A first sync of {found['files']:,} files of a Samba server under fire\n\nA worker, the scheduler, the "
+        "broker or the database is killed every few seconds until all is indexed. Equal numbers in the last two "
+        "lines mean that no chunk was embedded again that a commit had kept.\n\n"
+        "    python -m tests.bench.bench_storm\n\n" + table(["", ""], rows)
+    )
+
+
+def leaks(found: dict[str, Any]) -> str:
+    return (
+        f"## Retrievals by random people: {found['source']}\n\n20 people, 200 documents, rights changed at random "
+        f"in {found['rounds']} rounds; each passage that was found is asked of the source as that person.\n\n"
+        "    DESKHAND_TEST_RETRIEVALS=10000 python -m pytest -m server tests/servers/test_leaks.py\n\n"
+        + table(
+            ["retrievals", "passages found", "that the source refuses"],
+            [[f"{found['retrievals']:,}", f"{found['passages']:,}", f"**{found['leaks']}**"]],
+        )
+    )
+
+
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "retrieval": retrieval,
     "sync": sync,
@@ -225,6 +294,9 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "generator": generator,
     "listing": listing,
     "schedule": turns,
+    "storm": storm,
+    "leaks": leaks,
+    "history": history,
 }
 
 

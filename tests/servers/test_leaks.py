@@ -39,7 +39,8 @@ WORDS = (
 
 
 def told(name: str, found: int, bad: list[str]) -> None:
-    save(f"leaks-{name}", {"retrievals": RETRIEVALS, "rounds": ROUNDS, "passages": found, "leaks": len(bad)})
+    figures = {"retrievals": RETRIEVALS, "rounds": ROUNDS, "passages": found, "leaks": len(bad)}
+    save(f"leaks-{name}", {"source": name, **figures})
     assert found > RETRIEVALS, "people found something at all"
     assert not bad, f"{len(bad)}: {bad[:10]}"
 
