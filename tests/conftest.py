@@ -19,6 +19,8 @@ from assistant.config import Settings
 from assistant.runtime.up import running
 from assistant.store.db import Database
 from assistant.weights import KNOWN
+from tests.conformance.results import pytest_runtest_logreport as pytest_runtest_logreport
+from tests.conformance.results import pytest_sessionfinish as pytest_sessionfinish
 
 PROJECT = Path(__file__).parents[1]
 TEMPLATE = "template_deskhand"
