@@ -34,7 +34,7 @@ from assistant.runtime.state import State
 
 TICK_SECONDS = 0.1
 BACKOFF_FIRST_SECONDS, BACKOFF_LAST_SECONDS = 0.5, 30.0
-HEALTHY_SECONDS = 60.0
+HEALTHY_SECONDS = 10.0
 """after this long a process's earlier deaths are forgotten"""
 FIRST_STARTS = 6
 """tries before a first start counts as failed: about 15 s of backoff"""

@@ -266,8 +266,9 @@ def storm(found: dict[str, Any]) -> str:
     ]
     return (
         f"## A first sync of {found['files']:,} files of a Samba server under fire\n\nA worker, the scheduler, the "
-        "broker or the database is killed every few seconds until all is indexed. Equal numbers in the last two "
-        "lines mean that no chunk was embedded again that a commit had kept.\n\n"
+        "broker or the database is killed every few seconds until all is indexed. No more were embedded in committed "
+        "batches than there are chunks, so none was embedded again that a commit had kept; fewer are told where a "
+        "worker died between its commit and its line in the log.\n\n"
         "    python -m tests.bench.bench_storm\n\n" + table(["", ""], rows)
     )
 
