@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from assistant.errors import SourceBusy
+from assistant.errors import ItemError, SourceBusy
 from assistant.model import Batch, Change, Delete, Failed, Upsert
 from assistant.store import failures, sources, sync
 from assistant.store.schedule import Job
@@ -152,15 +152,22 @@ def test_a_file_that_does_not_come_is_known_by_its_ticket(desk: Desk) -> None:
     def fetch() -> bytes:
         raise SourceBusy("HTTP 500")
 
+    def refuse() -> bytes:
+        raise ItemError("HTTP 404")
+
     stuck = replace(document("attachment/1", body=b""), fetch=fetch, parent="t1")
+    refused = replace(document("attachment/2", body=b""), fetch=refuse, parent="t1")
     with desk.database.connect() as own:
         for _ in range(sync.FETCH_TRIES - 1):
             with pytest.raises(SourceBusy):
                 sync.load(own, desk.source, Batch((Upsert(stuck),), {"at": 1}))
         assert ask(desk) == 1
         assert due(desk) == ["t1"]
-        loaded = sync.load(own, desk.source, Batch((Upsert(stuck),), {"at": 1}))
-    assert loaded.changes == (Failed("attachment/1", "HTTP 500", "t1"),)
+        loaded = sync.load(own, desk.source, Batch((Upsert(stuck), Upsert(refused)), {"at": 1}))
+    assert loaded.changes == (
+        Failed("attachment/1", "HTTP 500", "t1"),
+        Failed("attachment/2", "HTTP 404", "t1"),
+    )
 
 
 # ── the sync that reads it ───────────────────────────────────────────────────
