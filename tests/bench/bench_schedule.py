@@ -3,8 +3,7 @@
     python -m tests.bench.bench_schedule [--files 4000] [--edits 30]
 
 One installation with its own servers and workers. `fresh`: seconds from writing a
-file in a watched folder until its text can be found, and the same for a folder that
-is only synced every 10 s. `turns`: nine small folders are asked for together with one
+file in a watched folder until its text can be found. `turns`: nine small folders are asked for together with one
 huge one; seconds until each small one is indexed, beside the same nine without the
 huge one. Writes results/schedule.json and .png.
 """
@@ -20,8 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from assistant.store import schedule, sources
-from assistant.store.schedule import Job, Times
 from tests.bench.output import RESULTS, save
 from tests.installation import Installation, installation, wait
 from tests.paths import MODELS
@@ -49,15 +46,12 @@ def quantiles(values: list[float]) -> dict[str, float]:
     }
 
 
-def fresh(desk: Installation, folder: Path, edits: int, *, every: float | None) -> dict[str, float]:
+def fresh(desk: Installation, folder: Path, edits: int) -> dict[str, float]:
     """Seconds from a write to its being found, over so many edits."""
     name = folder.name
     folder.mkdir()
     (folder / "first.md").write_text(note(0, "first"))
     desk.add(name, "directory", {"path": str(folder), "access": "everyone"})
-    if every is not None:
-        with desk.assistant() as assistant, assistant.database.writer() as connection:
-            schedule.put(connection, sources.get(connection, name).id, Job.SYNC, Times(every=every), now=True)
     wait(lambda: has(desk, "first"), what="the first sync")
     time.sleep(12)  # until the watch has looked for new folders
     taken: list[float] = []
@@ -144,7 +138,7 @@ def main() -> None:
     try:
         with installation(place / "state", MODELS) as desk:
             steps: dict[str, Callable[[], dict[str, Any]]] = {
-                "watched": lambda: fresh(desk, place / "watched", options.edits, every=None),
+                "watched": lambda: fresh(desk, place / "watched", options.edits),
                 "small ones alone": lambda: turns(desk, place, huge=0),
                 "small ones beside a huge one": lambda: turns(desk, place, huge=options.files),
             }
