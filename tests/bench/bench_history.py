@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from assistant.app import Assistant
-from assistant.config import Settings, settings
+from assistant.config import Settings
 from assistant.evaluate import answers
 from assistant.evaluate.answers import Asked
 from assistant.evaluate.questions import Question, load
@@ -33,6 +33,7 @@ from assistant.store.search import Filters
 from assistant.surfaces.cli_sources import follow
 from assistant.surfaces.demo import ASKER, add_sample
 from tests.bench.output import plotted, save
+from tests.paths import MODELS
 
 SYSTEMS = ("documents", "tickets", "history", "history alone")
 NEEDS = ("document", "ticket", "history")
@@ -92,7 +93,7 @@ def main() -> None:
         as_file(files("assistant") / "sample") as sample,
     ):
         Path(folder).chmod(0o711)
-        config = Settings(state=Path(folder) / "s", models=settings().models, generator="local")
+        config = Settings(state=Path(folder) / "s", models=MODELS, generator="local")
         questions = [q for q in load(sample / "questions.jsonl") if chosen in ("all", half(q))]
         with running(
             config, migrate=lambda _: Assistant(config).migrate(), processes=standard_processes(config)
