@@ -47,9 +47,6 @@ class PastTicket:
     lines: tuple[Line, ...]
     customer_id: int | None = None
 
-    def of(self, *steps: Step) -> tuple[Line, ...]:
-        return tuple(line for line in self.lines if line.step in steps)
-
 
 @dataclass(frozen=True, slots=True)
 class Recurring:
@@ -83,13 +80,11 @@ def tickets(
     ids: Sequence[int] | None = None,
     before: dt.datetime | None = None,
     only_open: bool = False,
-    product: str = "",
-    codes: Collection[str] | None = None,
     limit: int = 20,
 ) -> list[PastTicket]:
     """A customer's tickets, the latest first, as of `before`.
 
-    `ids`: those of these documents; `codes`: with one of these error codes.
+    `ids`: those of these documents alone.
     """
     values = {
         "customers": list(customers) if customers is not None else None,
@@ -97,8 +92,6 @@ def tickets(
         "before": before,
         "open": only_open,
         "closed": list(CLOSED),
-        "product": product,
-        "codes": list(codes) if codes is not None else None,
         "limit": limit,
     }
     return [_ticket(row, before) for row in connection.execute(SQL["history_tickets"], values)]

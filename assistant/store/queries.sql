@@ -609,8 +609,6 @@ where d.kind = 'ticket' and (%(customers)s::int[] is null or d.customer_id = any
   and (%(before)s::timestamptz is null or d.created_at <= %(before)s)
   and (not %(open)s or t.solved_at is null and lower(t.status) <> all (%(closed)s)
        or t.solved_at > %(before)s)
-  and (%(product)s = '' or lower(t.product) = lower(%(product)s))
-  and (%(codes)s::text[] is null or t.codes && %(codes)s)
 order by d.created_at desc nulls last, d.id desc
 limit %(limit)s
 

@@ -19,6 +19,7 @@ from assistant.model import (
     Event,
     Evidence,
     Kind,
+    Line,
     Part,
     Principal,
     SourceDocument,
@@ -76,6 +77,10 @@ def asked(text: str, at: int = 1) -> Part:
 
 def agent(text: str, at: int = 2, **more: object) -> Part:
     return Part(text, role="agent", created_at=day(at), **more)  # type: ignore[arg-type]
+
+
+def lines(ticket: history.PastTicket, step: Step) -> list[Line]:
+    return [line for line in ticket.lines if line.step is step]
 
 
 class Office:
@@ -175,10 +180,10 @@ def test_a_history_says_what_was_tried_what_helped_and_what_comes_again(office: 
     assert [(p, v) for p, v, _ in found.versions] == [("Server", "5.2"), ("Server", "5.1")]
     old = found.latest[1]
     assert (old.reopened, old.is_open, old.codes) == (1, False, ("FS-1042",))
-    assert [line.text for line in old.of(Step.SOLUTION)] == [
+    assert [line.text for line in lines(old, Step.SOLUTION)] == [
         "Set chunk_size = 4 in server.ini and restart the service."
     ]
-    assert any("content scanning" in line.text for line in old.of(Step.TRIED))
+    assert any("content scanning" in line.text for line in lines(old, Step.TRIED))
 
 
 def test_as_of_a_day_nothing_newer_is_told(office: Office) -> None:
@@ -186,7 +191,7 @@ def test_as_of_a_day_nothing_newer_is_told(office: Office) -> None:
     assert (found.tickets, found.open_tickets) == (1, 1)
     only = found.latest[0]
     assert (only.status, only.is_open, only.solved_at, only.reopened) == ("open", True, None, 0)
-    assert not only.of(Step.SOLUTION)
+    assert not lines(only, Step.SOLUTION)
     assert office.history(before=5).latest[0].status == "solved"
 
 
