@@ -7,57 +7,39 @@ from collections.abc import Iterator
 
 import pytest
 
-from assistant.app import Assistant
 from assistant.config import Settings
-from assistant.errors import ConfigError
 from assistant.model import Audience
 from assistant.store import breaker, sources, sync
 from assistant.store.schedule import Job
-from assistant.store.sources import Source
+from tests.servers.whole_way import WholeWay
 from tests.servers.zendesk import EMAIL, TOKEN, ZendeskServer
 
 PEOPLE = 12
 SUPPORT, PAYROLL = 5, 6
 
 
-class Path:
-    """A Zendesk, Deskhand's database, and what its workers do, one step at a time."""
+class Path(WholeWay):
+    """A Zendesk, and what Deskhand's workers do with it."""
 
     def __init__(self, settings: Settings) -> None:
         self.server = ZendeskServer()
-        self.assistant = Assistant(settings.model_copy(update={"allowed_hosts": "127.0.0.1"}))
-        with self.assistant.database.writer() as connection:
-            sources.add(
-                connection,
-                name="zendesk",
-                connector="zendesk",
-                realm="zendesk",
-                settings={
-                    "url": f"http://127.0.0.1:{self.server.port}",
-                    "email": EMAIL,
-                    "api_token": TOKEN,
-                    "attachment_hosts": ["127.0.0.1"],
-                },
-                secrets=None,
-                every_seconds=None,
-            )
-
-    def source(self) -> Source:
-        with self.assistant.database.writer() as connection:
-            return sources.get(connection, "zendesk")
+        values = {
+            "url": f"http://127.0.0.1:{self.server.port}",
+            "email": EMAIL,
+            "api_token": TOKEN,
+            "attachment_hosts": ["127.0.0.1"],
+        }
+        super().__init__(settings, "zendesk", "zendesk", values)
 
     def work(self) -> None:
-        """A permission sync, a sync, an inventory, and the indexing of what they found."""
+        """A permission sync, a sync with its indexing, and an inventory."""
         self.server.now += 61
         self.server.exports.clear()
-        database, source = self.assistant.database, self.source()
-        connector = self.assistant.connector(source)
+        self.carry()
+        database = self.assistant.database
         with database.writer() as connection:
-            sync.commit_memberships(connection, source, connector.memberships())
-            run = sources.request(connection, source)
-        for batch in connector.sync(source.checkpoint):
-            with database.writer() as connection:
-                sync.commit_batch(connection, source, run, sync.load(connection, source, batch))
+            source = sources.get(connection, self.name)
+        connector = self.assistant.connector(source)
         present = set(connector.inventory())
         connector.close()
         with database.connect() as connection:
@@ -67,22 +49,16 @@ class Path:
             assert not note
             sync.delete(connection, source, gone, sync.Counts())
             sources.finish(connection, row)
-        while self.assistant.pipeline.run_batch():
-            pass
 
     def found(self, question: str, person: str, audience: Audience = Audience.INTERNAL) -> str:
         """The texts that are retrieved for the person, together."""
-        try:
-            principal = self.assistant.principal(person)
-        except ConfigError:  # nobody by that name
-            principal = self.assistant.principal("")
         passages = self.assistant.retriever.passages(
-            question, principal=principal, audience=audience, limit=20
+            question, principal=self.principal(person), audience=audience, limit=20
         )
         return "\n".join(passage.text for passage in passages)
 
     def close(self) -> None:
-        self.assistant.close()
+        super().close()
         self.server.close()
 
 
