@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr, ValidationError
@@ -12,13 +11,14 @@ from pydantic import SecretStr, ValidationError
 from assistant import servers
 from assistant.config import Settings
 from assistant.errors import ConfigError
-from assistant.model import Audience, Line, Principal
+from assistant.model import Audience, Principal
 from assistant.retrieve import about
 from assistant.retrieve.about import About
-from assistant.store import customers, history, principals, search, secrets
+from assistant.retrieve.scope import Scope
+from assistant.store import customers, principals, search, secrets
 from assistant.store.customers import Known
 from assistant.store.db import Database
-from assistant.store.search import Filters, Space
+from assistant.store.search import Space
 from assistant.store.sources import Source
 from connectors.base import Connector
 from connectors.network import Network
@@ -119,44 +119,17 @@ class Assistant:
         with self.database.reader(principal, Audience.INTERNAL) as connection:
             return about.detect(connection, question, ticket=ticket)
 
-    def engine(
-        self,
-        principal: Principal,
-        *,
-        audience: Audience = Audience.INTERNAL,
-        filters: Filters | None = None,
-        customer: Sequence[int] | None = None,
-        without: int | None = None,
-    ) -> DeskQueryEngine:
-        """A query engine that sees what `principal` may read, for one conversation or question.
-
-        `customer`: ids of the customer in question; an empty one stands for a customer
-        without history, None for nobody in particular. `without`: a document not to be used.
-        """
+    def engine(self, scope: Scope) -> DeskQueryEngine:
+        """A query engine that sees what the scope's principal may read, for one conversation or question."""
         from assistant.answer.engine import DeskQueryEngine
-        from assistant.retrieve.hybrid import DeskRetriever
+        from assistant.retrieve.evidence import DeskRetriever
 
         return DeskQueryEngine(
-            DeskRetriever(
-                self.retriever,
-                principal=principal,
-                audience=audience,
-                filters=filters,
-                customer=customer,
-                without=without,
-            ),
+            DeskRetriever(self.retriever, scope),
             self.generator,
             encode=self.embedder.encode,
             question_max_chars=self.settings.question_max_chars,
-            digest=partial(self._digest, principal, audience, filters.before if filters else None),
         )
-
-    def _digest(
-        self, principal: Principal, audience: Audience, before: dt.datetime | None, document_id: int
-    ) -> tuple[Line, ...]:
-        with self.database.reader(principal, audience) as connection:
-            found = history.tickets(connection, ids=[document_id], before=before)
-        return found[0].lines if found else ()
 
     def migrate(self) -> None:
         """Schema and embedding space up to what this version and the settings need."""

@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 EVERYONE = "everyone"
+TIMELINE = "timeline"
+"""role of a passage that tells a ticket line by line"""
 
 
 class Audience(StrEnum):
@@ -290,6 +292,7 @@ class Passage:
     """A chunk found for a question, with what a reader needs to trace it."""
 
     chunk_id: int
+    """0 for what is no chunk: the timeline of a ticket"""
     document_id: int
     text: str
     title: str

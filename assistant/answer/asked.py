@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assistant.answer.cite import facts
-from assistant.model import Passage
+from assistant.model import Evidence, Passage
+from assistant.retrieve.cues import cues
 from assistant.text.sentences import Sentence, stems
 from assistant.text.shape import CODE, introduces
 
@@ -72,6 +73,7 @@ class Question:
         self.facts = facts(question)
         self.versions = set(_VERSION.findall(question))
         self.asks_how = bool(_HOW.search(question))
+        self.them = cues(question).them
         self.cue = next((shows for asks, shows in _CUES if asks.search(question)), None)
         every = [set(stems(s.readable)) for text in texts for s in text]
         held = Counter(word for words in every for word in words & self.wanted)
@@ -98,7 +100,10 @@ class Question:
             other=float(bool(self.versions and versions) and not self.versions & versions),
             cue=float(shows),
             steps=float(self.asks_how and (text[index].step or introduces(text, index))),
-            customer=float(passage.role == "customer"),
+            # Asked about the customer, their own words in their own tickets are what is asked for.
+            customer=float(
+                passage.role == "customer" and not (self.them and passage.evidence is Evidence.HISTORY)
+            ),
         )
 
 

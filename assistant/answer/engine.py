@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,7 +26,8 @@ from llama_index.core.schema import QueryBundle
 from assistant.answer import abstain, cite, extract, prompt, rewrite
 from assistant.errors import QuestionRejected
 from assistant.generate import base
-from assistant.model import Answer, Citation, Evidence, Kind, Line, Passage, Turn
+from assistant.model import TIMELINE, Answer, Citation, Passage, Turn
+from assistant.retrieve.cues import Listing, cues
 from assistant.retrieve.nodes import from_node, to_node
 from assistant.text.sentences import clean, safe_url, sentences
 
@@ -34,10 +35,8 @@ log = structlog.get_logger()
 
 NEAREST = 3
 """Sources a refusal names."""
-NEAR, NEAR_SHARE = 0.5, 0.8
+NEAR, NEAR_SHARE = 0.45, 0.8
 """What a customer's ticket must score, absolutely and beside the best passage, to be told instead of an answer."""
-
-Digest = Callable[[int], Sequence[Line]]
 
 
 class Strategy(StrEnum):
@@ -135,8 +134,7 @@ class DeskQueryEngine(BaseQueryEngine):
 
     `encode` turns texts into L2-normalised rows and sharpens the choice of sentences;
     without it words decide. `strategy` defaults to quoting for a small local model
-    and to writing for any other. `digest` gives the gist of a ticket, by its document's id:
-    a declined question still gets that of the nearest ticket of the customer it is about.
+    and to writing for any other.
     """
 
     def __init__(
@@ -148,7 +146,6 @@ class DeskQueryEngine(BaseQueryEngine):
         strategy: Strategy | None = None,
         threshold: float = abstain.THRESHOLD,
         question_max_chars: int = 20_000,
-        digest: Digest | None = None,
     ) -> None:
         super().__init__(callback_manager=None)
         self.retriever = retriever
@@ -158,7 +155,6 @@ class DeskQueryEngine(BaseQueryEngine):
         self.strategy = strategy or (Strategy.QUOTE if base.quotes(model) else Strategy.WRITE)
         self.threshold = threshold
         self.question_max_chars = question_max_chars
-        self.digest = digest
 
     def answer(self, question: str, *, history: Sequence[Turn] = ()) -> Answer:
         """The whole answer at once. Raises what `stream` raises."""
@@ -184,6 +180,10 @@ class DeskQueryEngine(BaseQueryEngine):
         if not draft.passages:
             yield from _decline(draft, "nothing was found")
             return
+        listing = cues(draft.question).listing
+        if listing and all(p.role == TIMELINE for p in draft.passages):
+            yield from _listed(draft, listing)
+            return
         yield Status("reading")
         with draft.timed("read"):
             candidates = extract.read(draft.question, draft.passages, encode=self.encode)
@@ -191,7 +191,7 @@ class DeskQueryEngine(BaseQueryEngine):
             draft.confidence = abstain.confidence(found)
         if draft.confidence < self.threshold:
             reason = f"confidence {draft.confidence:.2f} is below {self.threshold:.2f}"
-            yield from _decline(draft, reason, self.digest)
+            yield from _decline(draft, reason)
             return
         yield Status("answering")
         if self.strategy is Strategy.WRITE:
@@ -203,7 +203,7 @@ class DeskQueryEngine(BaseQueryEngine):
         else:
             refusal = yield from _quote(draft, candidates)
         if refusal:
-            yield from _decline(draft, refusal, self.digest)
+            yield from _decline(draft, refusal)
         else:
             yield draft.done()
 
@@ -293,17 +293,34 @@ def _quote(draft: _Draft, candidates: Sequence[extract.Candidate]) -> Generator[
     return "" if draft.text else "nothing in the sources could be quoted"
 
 
-def _decline(draft: _Draft, reason: str, digest: Digest | None = None) -> Generator[Event]:
+def _listed(draft: _Draft, listing: Listing) -> Generator[Event]:
+    """What is open for a customer, what was tried with them or what helped others: each ticket's lines, dated."""
+    draft.confidence = 1.0
+    for marker, passage in enumerate(draft.passages, 1):
+        facts, *lines = clean(passage.text).split("\n")
+        if listing is Listing.OPEN:
+            if passage.outcome == "solved":
+                continue
+            lines = lines[-1:]
+        heading = cite.with_markers(f"{_title(passage)}. {facts}", [marker])
+        yield draft.add(heading, [(marker, facts)], line=True)
+        for line in lines:
+            yield draft.add(cite.with_markers(f"- {line}", [marker]), [(marker, line)], line=True)
+    if not draft.text:
+        draft.text = "Nothing is open for this customer among the tickets you may read."
+        yield TextDelta(draft.text)
+    yield draft.done()
+
+
+def _decline(draft: _Draft, reason: str) -> Generator[Event]:
     """Say that the sources don't have it, tell the nearest ones and offer a person."""
     draft.citations.clear()
     draft.text = "I could not find the answer to this in the sources I may read."
-    if digest and (near := _nearest_of_customer(draft.passages)):
+    if near := _nearest_of_customer(draft.passages):
         passage = draft.passages[near - 1]
         draft.text += f"\nNearest in this customer's history, {_title(passage)}:"
-        for line in digest(passage.document_id):
-            day = f"{line.at:%Y-%m-%d} " if line.at else ""
-            said = f"- {day}{line.step}: {clean(line.text)}"
-            draft.add(cite.with_markers(said, [near]), [(near, line.text)], line=True)
+        for line in clean(passage.text).split("\n"):
+            draft.add(cite.with_markers(f"- {line}", [near]), [(near, line)], line=True)
     lines = [draft.text]
     nearest: dict[str, str] = {}
     for passage in draft.passages:
@@ -326,10 +343,6 @@ def _title(passage: Passage) -> str:
 def _nearest_of_customer(passages: Sequence[Passage]) -> int:
     """Marker of the customer's ticket that is nearest to the question, where nothing is much nearer; else 0."""
     top = max((p.score for p in passages), default=0.0)
-    own = [
-        (p.score, -n)
-        for n, p in enumerate(passages, 1)
-        if p.evidence is Evidence.HISTORY and p.kind is Kind.TICKET
-    ]
-    score, marker = max(own, default=(0.0, 0))
+    told = [(p.score, -n) for n, p in enumerate(passages, 1) if p.role == TIMELINE]
+    score, marker = max(told, default=(0.0, 0))
     return -marker if score >= NEAR_SHARE * top and score >= NEAR else 0

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, field, replace
 
 from assistant.answer.asked import Features, Question, asks_fact, asks_several
 from assistant.answer.cite import Encode
-from assistant.model import Passage
+from assistant.model import TIMELINE, Passage
 from assistant.text.sentences import Sentence, clean, sentences, stems, without_bullet
 from assistant.text.shape import (
     continues,
@@ -122,6 +122,8 @@ def read(question: str, passages: Sequence[Passage], *, encode: Encode | None = 
     top = max((passage.score for passage in passages), default=0.0)
     found: list[Candidate] = []
     for marker, (passage, text) in enumerate(zip(passages, texts, strict=False), 1):
+        if passage.role == TIMELINE:  # the messages it is made of are quoted themselves
+            continue
         around = f"{clean(passage.title)}\n{' '.join(passage.headings)}"
         best, near = passage.score, 0.0
         if passage.role == "agent":

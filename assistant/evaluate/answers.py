@@ -17,6 +17,7 @@ from assistant.evaluate.scratch import Progress
 from assistant.evaluate.statistics import Estimate, estimate, p50, p95
 from assistant.ingest.chunk import Chunker
 from assistant.model import Answer, Principal, Turn
+from assistant.retrieve.scope import Scope
 from assistant.store import principals
 from assistant.store.search import Filters
 
@@ -25,6 +26,7 @@ ORDER = (
     "rouge_l",
     "contains_gold",
     "retrieved_relevant",
+    "told_relevant",
     "citation_precision",
     "citation_recall",
     "grounded",
@@ -108,7 +110,7 @@ def _live(assistant: Assistant, question: Question, asker: Principal) -> DeskQue
     except ConfigError as error:
         raise ConfigError(f"Question {question.id}: {error} Nothing was evaluated.") from error
     return assistant.engine(
-        asker, filters=Filters(before=question.as_of), customer=known.ids if known else None
+        Scope(asker, filters=Filters(before=question.as_of), customer=known.ids if known else None)
     )
 
 

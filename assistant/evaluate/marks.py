@@ -38,6 +38,10 @@ def marks(question: Question, answer: Answer, *, encode: cite.Encode | None = No
             found["retrieved_relevant"] = float(
                 any(matches(p, name) for p in answer.passages for name in relevant)
             )
+            # A refusal that tells the right ticket's lines helped all the same.
+            found["told_relevant"] = float(
+                any(matches(c.passage, name) for c in answer.citations for name in relevant)
+            )
             if not declined:
                 found |= _citing(answer, relevant)
     if not declined:

@@ -14,6 +14,7 @@ from assistant.evaluate.scratch import Progress
 from assistant.evaluate.statistics import Estimate, estimate, p50, p95
 from assistant.model import Principal
 from assistant.retrieve.fusion import Legs
+from assistant.retrieve.scope import Scope
 from assistant.store import sources
 from assistant.store.search import Filters
 
@@ -62,7 +63,7 @@ def run(
         filters = Filters(sources=chosen, before=_as_of(query, as_of_field))
         started = time.perf_counter()
         found = assistant.retriever.documents(
-            query.text, principal=principal, filters=filters, limit=DEPTH + 1, legs=legs
+            query.text, Scope(principal, filters=filters), limit=DEPTH + 1, legs=legs
         )
         seconds.append(time.perf_counter() - started)
         ids = [passage.external_id for _, passage in found]

@@ -45,12 +45,12 @@ class Digest:
 def digest(title: str, sections: Sequence[Section]) -> Digest:
     """A ticket's digest; `sections` are its messages, in order."""
     lines: list[Line] = []
-    codes: dict[str, None] = dict.fromkeys(_CODE.findall(title))
+    codes: dict[str, None] = dict.fromkeys(error_codes(title))
     asked = False
     for section in sections:
         text = clean(section.text)
         if section.audience is Audience.PUBLIC and section.access is None:
-            codes |= dict.fromkeys(_CODE.findall(text))
+            codes |= dict.fromkeys(error_codes(text))
         step = _step(section, asked)
         asked = asked or step is Step.PROBLEM
         if said := _gist(text, step):
@@ -58,6 +58,11 @@ def digest(title: str, sections: Sequence[Section]) -> Digest:
     if len(lines) > LINES:
         lines = lines[: LINES // 2] + lines[-LINES // 2 :]
     return Digest(tuple(lines), tuple(codes)[:CODES])
+
+
+def error_codes(text: str) -> tuple[str, ...]:
+    """Those that a text names, in order."""
+    return tuple(_CODE.findall(text))
 
 
 def _step(section: Section, asked: bool) -> Step:

@@ -1,24 +1,18 @@
-"""The retriever: a question, asked by a principal for an audience → passages, best first."""
+"""Hybrid search: a question within a scope → documents or passages, best first."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
-
-from llama_index.core.base.base_retriever import BaseRetriever
-from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from assistant.ingest import lexical
 from assistant.ingest.embed import Embedder
-from assistant.model import Audience, Evidence, Kind, Passage, Principal
+from assistant.model import Kind, Passage
 from assistant.retrieve.fusion import Legs, Ranked, fuse
-from assistant.retrieve.mask import Mask
-from assistant.retrieve.nodes import to_node
-from assistant.store import history, search
-from assistant.store.db import Conn, Database
-from assistant.store.history import PastTicket
-from assistant.store.search import Candidate, Filters
+from assistant.retrieve.scope import Scope
+from assistant.store import search
+from assistant.store.db import Database
+from assistant.store.search import Candidate
 
 DEPTH = 150
 """candidates from each leg"""
@@ -30,162 +24,44 @@ REPLIES = 3
 """of each such ticket"""
 REPLY_TOKENS = 16
 """A shorter reply, as "Will do.", answers nothing."""
-OWN = 4
-"""passages of the customer's own tickets, beside those that are among the best anyhow"""
 NEAR_DUPLICATE = 0.9
 """share of words two passages may have in common and both be shown"""
 
 
 class Retriever:
-    """Hybrid search over the store; one for a process, safe to share between threads."""
+    """Search over the store; one for a process, safe to share between threads."""
 
     def __init__(self, database: Database, embedder: Embedder) -> None:
         self.database = database
         self.embedder = embedder
 
     def documents(
-        self,
-        question: str,
-        *,
-        principal: Principal,
-        audience: Audience = Audience.INTERNAL,
-        filters: Filters | None = None,
-        limit: int = 10,
-        depth: int = DEPTH,
-        legs: Legs = Legs.HYBRID,
+        self, question: str, scope: Scope, *, limit: int = 10, depth: int = DEPTH, legs: Legs = Legs.HYBRID
     ) -> list[tuple[Ranked, Passage]]:
         """The best documents, each with its best passage; what `deskhand eval retrieval` ranks."""
-        ranked, passages = self._search(
-            question, principal, audience, filters or Filters(), limit, depth, 1, legs
-        )
+        ranked, passages = self._search(question, scope, limit, depth, 1, legs)
         best = {p.document_id: p for p in passages}
         return [(r, best[r.document_id]) for r in ranked if r.document_id in best]
 
-    def passages(
-        self,
-        question: str,
-        *,
-        principal: Principal,
-        audience: Audience = Audience.INTERNAL,
-        filters: Filters | None = None,
-        limit: int = 8,
-    ) -> list[Passage]:
+    def passages(self, question: str, scope: Scope, *, limit: int = 8) -> list[Passage]:
         """The best passages, no two nearly alike, at most `PER_DOCUMENT` of one document."""
         # Read more than asked for, since near-duplicates fall out afterwards.
-        _, found = self._search(
-            question,
-            principal,
-            audience,
-            filters or Filters(),
-            2 * limit,
-            DEPTH,
-            PER_DOCUMENT,
-        )
+        _, found = self._search(question, scope, 2 * limit, DEPTH, PER_DOCUMENT)
         return distinct(found)[:limit]
 
-    def evidence(
-        self,
-        question: str,
-        *,
-        principal: Principal,
-        audience: Audience = Audience.INTERNAL,
-        filters: Filters | None = None,
-        limit: int = 8,
-        customer: Sequence[int] | None = None,
-        without: int | None = None,
-    ) -> list[Passage]:
-        """What an answer may rest on: documents, this customer's tickets, and what helped others.
-
-        `customer` None: an agent asks about nobody in particular, and all tickets are alike.
-        Otherwise, and whenever the audience is public, a ticket of anybody else gives only
-        what agents wrote in it, without names (`mask`). `without`: id of a document that is
-        not to be used, as the ticket that is being answered.
-        """
-        filters = filters or Filters()
-        own = tuple(customer or ())
-
-        def best(within: Filters, most: int) -> list[Passage]:
-            return self.passages(question, principal=principal, audience=audience, filters=within, limit=most)
-
-        found = best(filters, limit)
-        if own:
-            known = {p.chunk_id for p in found}
-            mine = best(replace(filters, customers=own, kinds=(Kind.TICKET,)), OWN)
-            found += [p for p in mine if p.chunk_id not in known]
-        found = [p for p in found if p.document_id != without]
-        found += self.replies(question, found, principal=principal, audience=audience, filters=filters)
-        if customer is None and audience is Audience.INTERNAL:
-            return found
-        return self._shared(found, own, principal, audience)
-
-    def alike(
-        self,
-        question: str,
-        *,
-        principal: Principal,
-        customer: Sequence[int] = (),
-        without: int | None = None,
-        limit: int = 5,
-    ) -> list[PastTicket]:
-        """Other customers' tickets about the same, masked, those that were solved first."""
-        ranked = self.documents(
-            question, principal=principal, filters=Filters(kinds=(Kind.TICKET,)), limit=4 * limit
-        )
-        order = [
-            r.document_id for r, p in ranked if p.customer_id not in customer and r.document_id != without
-        ]
-        with self.database.reader(principal, Audience.PUBLIC) as connection:
-            found = {t.document_id: t for t in history.tickets(connection, ids=order, limit=len(order))}
-            texts = {d: " ".join([t.title, *(line.text for line in t.lines)]) for d, t in found.items()}
-            masks = _masks(connection, texts)
-        tickets = [found[document] for document in order if document in found]
-        tickets.sort(key=lambda t: (t.is_open, t.reopened > 0))  # keeps the order of likeness within
-        return [_masked(ticket, masks[ticket.document_id]) for ticket in tickets[:limit]]
-
-    def _shared(
-        self, found: Sequence[Passage], own: Sequence[int], principal: Principal, audience: Audience
-    ) -> list[Passage]:
-        """Of strangers' tickets what agents wrote, masked, and none of their attachments; the rest as it is."""
-        strangers: dict[int, str] = {}
-        for p in found:
-            if p.evidence is Evidence.TICKET and p.customer_id not in own:
-                strangers[p.document_id] = f"{strangers.get(p.document_id, p.title)} {p.text}"
-        with self.database.reader(principal, audience) as connection:
-            masks = _masks(connection, strangers)
-        kept: list[Passage] = []
-        for passage in found:
-            if passage.evidence is Evidence.DOCUMENT:
-                kept.append(passage)
-            elif passage.document_id not in strangers:
-                kept.append(replace(passage, evidence=Evidence.HISTORY))
-            elif passage.role == "agent":
-                mask = masks[passage.document_id]
-                kept.append(
-                    replace(passage, text=mask(passage.text), title=mask(passage.title), customer_id=None)
-                )
-        return kept
-
-    def replies(
-        self,
-        question: str,
-        passages: Sequence[Passage],
-        *,
-        principal: Principal,
-        audience: Audience = Audience.INTERNAL,
-        filters: Filters | None = None,
-    ) -> list[Passage]:
+    def replies(self, question: str, passages: Sequence[Passage], scope: Scope) -> list[Passage]:
         """What agents wrote in the first THREADS tickets among `passages` and isn't there yet."""
         tickets = list(dict.fromkeys(p.document_id for p in passages if p.kind is Kind.TICKET))[:THREADS]
         if not tickets:
             return []
         last = min(p.score for p in passages)
-        with self.database.reader(principal, audience) as connection:
+        with self.database.reader(scope.principal, scope.audience) as connection:
             return search.replies(
                 connection,
                 dict.fromkeys(tickets, last),
                 space=search.live_space(connection),
                 vector=self.embedder.encode_query(question),
-                filters=filters or Filters(),
+                filters=scope.filters,
                 known=[p.chunk_id for p in passages],
                 each=REPLIES,
                 tokens=REPLY_TOKENS,
@@ -194,9 +70,7 @@ class Retriever:
     def _search(
         self,
         question: str,
-        principal: Principal,
-        audience: Audience,
-        filters: Filters,
+        scope: Scope,
         limit: int,
         depth: int,
         per_document: int,
@@ -204,15 +78,15 @@ class Retriever:
     ) -> tuple[list[Ranked], list[Passage]]:
         vector = self.embedder.encode_query(question)
         terms = sorted({lexical.term_id(term) for term in lexical.tokenise(question)})
-        with self.database.reader(principal, audience) as connection:
+        with self.database.reader(scope.principal, scope.audience) as connection:
             weights = search.idf(connection, terms) if legs is not Legs.DENSE else {}
             found = search.candidates(
                 connection,
                 space=search.live_space(connection),
                 vector=vector,
                 weights=weights,
-                filters=filters,
-                reader=(principal.tokens, audience),
+                filters=scope.filters,
+                reader=(scope.principal.tokens, scope.audience),
                 depth=depth,
             )
             if legs is Legs.BM25:
@@ -237,65 +111,3 @@ def distinct(passages: Sequence[Passage]) -> list[Passage]:
         if not any(len(words & other) >= NEAR_DUPLICATE * max(1, len(words | other)) for other, _ in kept):
             kept.append((words, passage))
     return [passage for _, passage in kept]
-
-
-def _masks(connection: Conn, texts: Mapping[int, str]) -> dict[int, Mask]:
-    """For each ticket, with its text, what takes out of it whose it is."""
-    if not texts:
-        return {}
-    people = history.people(connection, texts)
-    named = {document: lexical.identifiers(text) for document, text in texts.items()}
-    known = search.documented(connection, sorted({t for words in named.values() for t in words.values()}))
-    masks: dict[int, Mask] = {}
-    for document, words in named.items():
-        row = people[document]
-        masks[document] = Mask(
-            names=[row["name"] or "", row["external_id"] or ""],
-            people=[row["requester"] or ""],
-            domains=[*(row["domains"] or ()), *row["requester_email"].rpartition("@")[2:]],
-            private=[word for word, term in words.items() if term not in known],
-        )
-    return masks
-
-
-def _masked(ticket: PastTicket, mask: Mask) -> PastTicket:
-    """Without names, and of its lines those that agents wrote."""
-    lines = tuple(replace(line, text=mask(line.text)) for line in ticket.lines if line.role == "agent")
-    return replace(ticket, title=mask(ticket.title), requester="", lines=lines, customer_id=None)
-
-
-class DeskRetriever(BaseRetriever):
-    """The same for LlamaIndex: bound to one principal, audience, customer and set of filters."""
-
-    def __init__(
-        self,
-        retriever: Retriever,
-        *,
-        principal: Principal,
-        audience: Audience = Audience.INTERNAL,
-        filters: Filters | None = None,
-        limit: int = 8,
-        customer: Sequence[int] | None = None,
-        without: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self._retriever = retriever
-        self._principal = principal
-        self._audience = audience
-        self._filters = filters or Filters()
-        self._limit = limit
-        self._customer = customer
-        self._without = without
-
-    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        found = self._retriever.evidence(
-            query_bundle.query_str,
-            principal=self._principal,
-            audience=self._audience,
-            filters=self._filters,
-            limit=self._limit,
-            customer=self._customer,
-            without=self._without,
-        )
-        return [to_node(passage) for passage in found]

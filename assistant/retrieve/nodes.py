@@ -18,7 +18,7 @@ def to_node(passage: Passage) -> NodeWithScore:
     """
     metadata: dict[str, Any] = {KEY: passage, "title": passage.title, "url": passage.url}
     node = TextNode(
-        id_=str(passage.chunk_id),
+        id_=str(passage.chunk_id or f"timeline-{passage.document_id}"),
         text=passage.text,
         metadata=metadata,
         excluded_embed_metadata_keys=[KEY, "url"],

@@ -57,7 +57,7 @@ def record(connection: Conn, conversation: UUID, question: str, answer: Answer) 
                 {
                     "message": message,
                     "marker": citation.marker,
-                    "chunk": citation.passage.chunk_id,
+                    "chunk": citation.passage.chunk_id or None,
                     "document": citation.passage.document_id,
                     "quote": citation.quote,
                     "start": citation.span[0],

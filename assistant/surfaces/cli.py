@@ -18,6 +18,7 @@ from assistant.config import settings
 from assistant.errors import ConfigError, DeskhandError
 from assistant.model import Audience, Kind, Principal
 from assistant.retrieve.about import About
+from assistant.retrieve.scope import Scope
 from assistant.store import conversations, sources
 from assistant.store.search import Filters
 from assistant.surfaces import cli_customers, cli_eval, cli_people, cli_sources, cli_tickets
@@ -176,16 +177,18 @@ def search(
         principal = asker(assistant, who)
         found = assistant.retriever.passages(
             checked(question, assistant),
-            principal=principal,
-            audience=Audience.PUBLIC if public else Audience.INTERNAL,
-            filters=narrowed(
-                assistant,
+            Scope(
                 principal,
-                customer=customer,
-                as_of=as_of,
-                kind=kind,
-                source=source,
-                language=language,
+                Audience.PUBLIC if public else Audience.INTERNAL,
+                narrowed(
+                    assistant,
+                    principal,
+                    customer=customer,
+                    as_of=as_of,
+                    kind=kind,
+                    source=source,
+                    language=language,
+                ),
             ),
             limit=limit,
         )
@@ -221,10 +224,13 @@ def ask(
         if not as_json:
             show_about(asked)
         engine = assistant.engine(
-            principal,
-            audience=audience,
-            filters=narrowed(assistant, principal, as_of=as_of),
-            customer=asked.customer.ids if asked.customer else None,
+            Scope(
+                principal,
+                audience,
+                narrowed(assistant, principal, as_of=as_of),
+                customer=asked.customer.ids if asked.customer else None,
+                ticket=asked.ticket["id"] if asked.ticket else None,
+            )
         )
         answer = drain(engine.stream(question), out, quiet=as_json)
         with assistant.database.reader(principal, audience) as connection:
@@ -248,7 +254,7 @@ def chat(who: As = "", customer: Customer = "", public: Public = False) -> None:
         principal = asker(assistant, who)
         audience = Audience.PUBLIC if public else Audience.INTERNAL
         known = assistant.customer(principal, customer) if customer else None
-        engine = assistant.engine(principal, audience=audience, customer=known.ids if known else None)
+        engine = assistant.engine(Scope(principal, audience, customer=known.ids if known else None))
         talk = None
         out.print("Ask, or press Ctrl-D to end.", style="dim")
         while (question := _prompt()) is not None:

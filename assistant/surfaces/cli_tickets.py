@@ -10,7 +10,9 @@ import typer
 from assistant.answer.draft import draft
 from assistant.app import Assistant
 from assistant.model import Audience, Principal
+from assistant.retrieve import evidence
 from assistant.retrieve.about import About
+from assistant.retrieve.scope import Scope
 from assistant.store import history
 from assistant.store.history import PastTicket
 from assistant.surfaces.answers import as_json as answer_json
@@ -40,12 +42,10 @@ def alike(number: Number, who: As = "", as_json: Json = False) -> None:
     with opened() as assistant:
         principal = asker(assistant, who)
         about, found = _ticket(assistant, principal, number)
-        others = assistant.retriever.alike(
-            _asked(assistant, principal, found),
-            principal=principal,
-            customer=about.customer.ids if about.customer else (),
-            without=found.document_id,
+        scope = Scope(
+            principal, customer=about.customer.ids if about.customer else (), without=found.document_id
         )
+        others = evidence.alike(assistant.retriever, _asked(assistant, principal, found), scope)
     if as_json:
         print_json([dataclasses.asdict(other) for other in others])
         return
@@ -62,10 +62,12 @@ def draft_reply(number: Number, who: As = "", as_json: Json = False) -> None:
         principal = asker(assistant, who)
         about, found = _ticket(assistant, principal, number)
         engine = assistant.engine(
-            principal,
-            audience=Audience.PUBLIC,
-            customer=about.customer.ids if about.customer else (),
-            without=found.document_id,
+            Scope(
+                principal,
+                Audience.PUBLIC,
+                customer=about.customer.ids if about.customer else (),
+                without=found.document_id,
+            )
         )
         made = draft(
             engine,

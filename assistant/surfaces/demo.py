@@ -14,6 +14,7 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 
 from assistant.app import Assistant
 from assistant.config import settings
+from assistant.retrieve.scope import Scope
 from assistant.store import sources
 from assistant.store.db import Conn
 from assistant.surfaces.answers import drain
@@ -112,7 +113,7 @@ def _ask(assistant: Assistant, sample: Path) -> None:
         about = f" [dim](about the customer {item['customer']})[/]" if item["customer"] else ""
         out.print(f"\n[bold]Q: {item['question']}[/]{about}")
         known = assistant.customer(principal, item["customer"]) if item["customer"] else None
-        engine = assistant.engine(principal, customer=known.ids if known else None)
+        engine = assistant.engine(Scope(principal, customer=known.ids if known else None))
         started = time.monotonic()
         drain(engine.stream(item["question"]), out)
         out.print(f"[dim]{time.monotonic() - started:.1f} s[/]")

@@ -6,6 +6,7 @@ One installation of its own is filled with the sample. Each question is asked fo
 with documents alone, with documents and the tickets of nobody in particular, with the
 customer known as well (`history`), and with the customer's tickets but nobody else's.
 `right source` is the share of questions with an answer that cite a source which has it;
+`told` the same with those that were declined and whose refusal tells the right ticket's lines;
 `gold` the share whose answer holds the gold phrase. A question belongs to the development
 half when the SHA-256 of its id is even. Writes results/history-<half>.json and .png.
 """
@@ -28,6 +29,7 @@ from assistant.evaluate.answers import Asked
 from assistant.evaluate.questions import Question, load
 from assistant.evaluate.statistics import Estimate, estimate, p50, p95
 from assistant.model import Kind
+from assistant.retrieve.scope import Scope
 from assistant.runtime.up import running, standard_processes
 from assistant.store.search import Filters
 from assistant.surfaces.cli_sources import follow
@@ -56,7 +58,7 @@ def ask(assistant: Assistant, questions: Sequence[Question], system: str) -> lis
             before=question.as_of,
         )
         about = ids if system.startswith("history") else None
-        engine = assistant.engine(asker, filters=filters, customer=about)
+        engine = assistant.engine(Scope(asker, filters=filters, customer=about))
         found.append(answers.ask(assistant, engine, question, asker.id))
     return found
 
@@ -70,6 +72,7 @@ def rates(asked: Sequence[Asked]) -> dict[str, dict[str, Any]]:
         result[needs] = {
             "questions": len(these),
             "right source": estimate([float(m.get("citation_recall", 0) > 0) for m in marks]),
+            "told": estimate([m["told_relevant"] for m in marks]),
             "gold": estimate([m["contains_gold"] for m in marks]),
         }
     none = [one for one in asked if one.question.needs == "none"]

@@ -41,6 +41,7 @@ from assistant.config import Settings
 from assistant.ingest import embed, lexical
 from assistant.model import Audience, Principal
 from assistant.retrieve.hybrid import DEPTH, Retriever
+from assistant.retrieve.scope import Scope
 from assistant.store import search
 from assistant.store.db import Conn, Database
 from assistant.store.documents import MAX_TERM
@@ -243,12 +244,11 @@ class Bench:
 
     def measure(self, token: str) -> dict[str, Any]:
         principal = Principal(token, frozenset({token}))
-        ask = {"audience": Audience.INTERNAL, "principal": principal}
-        self.full.passages(
-            self.queries[0].text, **ask
-        )  # fills the caches that any second question finds filled
-        _, whole = timed(lambda q=q: self.full.passages(q.text, **ask) for q in self.queries)
-        _, bare = timed(lambda q=q: self.bare.passages(q.text, **ask) for q in self.queries)
+        scope = Scope(principal)
+        # It fills the caches that any second question finds filled.
+        self.full.passages(self.queries[0].text, scope)
+        _, whole = timed(lambda q=q: self.full.passages(q.text, scope) for q in self.queries)
+        _, bare = timed(lambda q=q: self.bare.passages(q.text, scope) for q in self.queries)
         with self.database.reader(principal, Audience.INTERNAL) as connection:
             row = connection.execute("select count(*) as n from chunk").fetchone()
             reads = planned(connection, self.queries[0], self.space)

@@ -235,8 +235,11 @@ def history(found: dict[str, Any]) -> str:
         ("history", "the history"),
     ):
         count = systems["history"][needs]["questions"]
-        for measure in ("right source", "gold"):
-            shown = "cites a right source" if measure == "right source" else "holds the gold phrase"
+        for measure, shown in (
+            ("right source", "cites a right source"),
+            ("told", "cites it, or tells it in a refusal"),
+            ("gold", "holds the gold phrase"),
+        ):
             rows.append(
                 [f"needs {what} ({count}): {shown}", *(cell(systems[s][needs], measure) for s in names)]
             )
@@ -248,8 +251,8 @@ def history(found: dict[str, Any]) -> str:
     rows.append(["seconds, p95", *(f"{systems[s]['seconds']['p95']['value']:.2f}" for s in names)])
     return (
         f"## What history adds, {found['half']} half of the sample's questions\n\nThe sample company's 80 questions, "
-        "by what an answer takes. A declined question counts as citing nothing, though the nearest ticket of the "
-        f"customer is told.\n\n    python -m tests.bench.bench_history --half {found['half']}\n\n"
+        "by what an answer takes. A declined question counts as citing nothing; where the customer is known, its refusal "
+        f"tells the nearest of their tickets line by line, with its date and source.\n\n    python -m tests.bench.bench_history --half {found['half']}\n\n"
         + table(["", *names.values()], rows)
     )
 

@@ -12,6 +12,7 @@ from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.errors import ConfigError
 from assistant.model import (
+    TIMELINE,
     Access,
     Audience,
     Batch,
@@ -27,6 +28,8 @@ from assistant.model import (
     Ticket,
     Upsert,
 )
+from assistant.retrieve.evidence import alike, evidence
+from assistant.retrieve.scope import Scope
 from assistant.store import history, sources, sync
 
 AGENT = Principal("agent@x", frozenset({"desk/group:support"}))
@@ -246,8 +249,9 @@ def test_whom_a_question_is_about(
 
 def test_others_tickets_help_without_saying_whose_they_are(office: Office) -> None:
     acme = office.assistant.customer(AGENT, "acme").ids
-    found = office.assistant.retriever.evidence("uploads stop with FS-1042", principal=AGENT, customer=acme)
+    found = evidence(office.assistant.retriever, "uploads stop with FS-1042", Scope(AGENT, customer=acme))
     kinds = {p.external_id: p.evidence for p in found}
+    assert {p.external_id for p in found if p.role == TIMELINE} == {"ticket/101", "ticket/102"}
     assert kinds == {
         "ticket/101": Evidence.HISTORY,
         "ticket/102": Evidence.HISTORY,
@@ -262,12 +266,12 @@ def test_others_tickets_help_without_saying_whose_they_are(office: Office) -> No
 
 def test_have_others_had_this(office: Office) -> None:
     acme = office.assistant.customer(AGENT, "acme").ids
-    others = office.assistant.retriever.alike("FS-1042 uploads stop", principal=AGENT, customer=acme)
+    others = alike(office.assistant.retriever, "FS-1042 uploads stop", Scope(AGENT, customer=acme))
     assert [t.external_id for t in others] == ["ticket/201"]
     told = f"{others[0].title} {others[0].requester} " + " ".join(line.text for line in others[0].lines)
     assert "TLS inspection" in told
     assert not [word for word in ("Globex", "Ana", "CANARY", "srv-fin") if word in told], told
-    assert not office.assistant.retriever.alike("FS-1042 uploads stop", principal=STRANGER, customer=acme)
+    assert not alike(office.assistant.retriever, "FS-1042 uploads stop", Scope(STRANGER, customer=acme))
 
 
 def test_a_draft_is_of_public_material_only(office: Office) -> None:
@@ -275,7 +279,7 @@ def test_a_draft_is_of_public_material_only(office: Office) -> None:
     assert about.customer is not None
     assert about.ticket is not None
     engine = office.assistant.engine(
-        AGENT, audience=Audience.PUBLIC, customer=about.customer.ids, without=about.ticket["id"]
+        Scope(AGENT, Audience.PUBLIC, customer=about.customer.ids, without=about.ticket["id"])
     )
     engine.threshold = 0.0
     made = draft(
@@ -292,7 +296,7 @@ def test_a_draft_is_of_public_material_only(office: Office) -> None:
 
 def test_a_declined_question_still_gets_the_gist_of_the_nearest_ticket(office: Office) -> None:
     acme = office.assistant.customer(AGENT, "acme").ids
-    engine = office.assistant.engine(AGENT, customer=acme)
+    engine = office.assistant.engine(Scope(AGENT, customer=acme))
     engine.threshold = 1.1
     answer = engine.answer("uploads stop with FS-1042 behind the proxy, what did they try?")
     assert answer.refusal
@@ -300,6 +304,71 @@ def test_a_declined_question_still_gets_the_gist_of_the_nearest_ticket(office: O
     assert "password" not in answer.text, "that line is for others"
     assert all(c.passage.external_id == "ticket/101" for c in answer.citations)
     assert all(answer.text[slice(*c.span)].find(c.quote) > 0 for c in answer.citations)
-    public = office.assistant.engine(AGENT, audience=Audience.PUBLIC, customer=acme)
+    public = office.assistant.engine(Scope(AGENT, Audience.PUBLIC, customer=acme))
     public.threshold = 1.1
     assert "unpaid" not in public.answer("uploads stop with FS-1042 behind the proxy").text
+
+
+def test_what_is_still_open_and_what_was_tried_are_lists_of_dated_lines(office: Office) -> None:
+    acme = office.assistant.customer(AGENT, "acme").ids
+    engine = office.assistant.engine(Scope(AGENT, customer=acme))
+    still = engine.answer("What is still open for them?")
+    assert not still.refusal
+    assert {c.passage.external_id for c in still.citations} == {"ticket/102"}
+    assert "FS-1042 again. Ticket of 2026-05-10, open, on Server 5.2, from Ana Rossi. [1]" in still.text
+    tried = engine.answer("What have we tried with this customer so far?")
+    assert {c.passage.external_id for c in tried.citations} == {"ticket/101", "ticket/102"}
+    assert "2026-05-02 tried: Switch off content scanning" in tried.text
+    assert "solved on 2026-05-07, reopened 1×" in tried.text
+    assert "password" not in tried.text, "that line is for others"
+    public = office.assistant.engine(Scope(AGENT, Audience.PUBLIC, customer=acme))
+    assert "unpaid" not in public.answer("What have we tried with this customer?").text
+    nobody = office.assistant.engine(Scope(STRANGER, customer=acme)).answer("What is still open for them?")
+    assert nobody.refusal
+    assert not nobody.citations
+
+
+def test_nothing_open_is_said(office: Office) -> None:
+    globex = office.assistant.customer(AGENT, "globex").ids
+    answer = office.assistant.engine(Scope(AGENT, customer=globex)).answer("What is still open for them?")
+    assert answer.text == "Nothing is open for this customer among the tickets you may read."
+    assert not answer.citations
+
+
+def test_one_ticket_is_summed_up_and_others_that_had_it_are_told_without_names(office: Office) -> None:
+    about = office.assistant.about(AGENT, "", ticket="101")
+    assert about.customer is not None
+    assert about.ticket is not None
+    engine = office.assistant.engine(Scope(AGENT, customer=about.customer.ids, ticket=about.ticket["id"]))
+    summary = engine.answer("Summarise this ticket")
+    assert {c.passage.external_id for c in summary.citations} == {"ticket/101"}
+    assert "solution: Set chunk_size = 4" in summary.text
+    others = engine.answer("Have others had this?")
+    assert {c.passage.external_id for c in others.citations} == {"ticket/201"}
+    assert all(c.passage.evidence is Evidence.TICKET for c in others.citations)
+    assert "TLS inspection" in others.text
+    assert not [w for w in ("Globex", "Ana", "CANARY", "srv-fin") if w in others.text], others.text
+
+
+def test_structure_finds_a_ticket_that_meaning_does_not(office: Office) -> None:
+    acme = office.assistant.customer(AGENT, "acme").ids
+    office.take(
+        ticket(103, "Printer", asked("The label printer prints blank pages.", 20), at=20, requester="Bo Lund")
+    )
+    scope = Scope(AGENT, customer=acme)
+
+    def told(question: str) -> list[str]:
+        found = evidence(office.assistant.retriever, question, scope)
+        return [p.external_id for p in found if p.role == TIMELINE]
+
+    assert told("Lund called, it is the same as before. what was it?")[0] == "ticket/103"
+    assert told("Is there FS-1042 in any of them?")[0] in ("ticket/101", "ticket/102")
+    ticket_itself = Scope(AGENT, customer=acme, ticket=_id(office, "101"))
+    found = evidence(office.assistant.retriever, "the printer prints blank pages", ticket_itself)
+    assert next(p.external_id for p in found if p.role == TIMELINE) == "ticket/101", "the ticket in question"
+
+
+def _id(office: Office, number: str) -> int:
+    row = office.assistant.about(AGENT, "", ticket=number).ticket
+    assert row is not None
+    return int(row["id"])

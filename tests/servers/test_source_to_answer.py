@@ -9,6 +9,7 @@ import pytest
 
 from assistant.config import Settings
 from assistant.model import Audience
+from assistant.retrieve.scope import Scope
 from assistant.store import breaker, sources, sync
 from assistant.store.schedule import Job
 from tests.servers.whole_way import WholeWay
@@ -53,7 +54,7 @@ class Path(WholeWay):
     def found(self, question: str, person: str, audience: Audience = Audience.INTERNAL) -> str:
         """The texts that are retrieved for the person, together."""
         passages = self.assistant.retriever.passages(
-            question, principal=self.principal(person), audience=audience, limit=20
+            question, Scope(self.principal(person), audience), limit=20
         )
         return "\n".join(passage.text for passage in passages)
 

@@ -13,6 +13,7 @@ import pytest
 from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.model import Principal
+from assistant.retrieve.scope import Scope
 from assistant.store import sources
 from assistant.store.search import Filters
 from assistant.store.sync import commit_batch
@@ -75,7 +76,7 @@ class Share:
 
     def found(self, before: dt.datetime) -> set[str]:
         passages = self.assistant.retriever.passages(
-            "Which port does sync use?", principal=Principal("x"), filters=Filters(before=before)
+            "Which port does sync use?", Scope(Principal("x"), filters=Filters(before=before))
         )
         return {passage.external_id for passage in passages}
 

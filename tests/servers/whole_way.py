@@ -10,6 +10,7 @@ from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.errors import ConfigError
 from assistant.model import Passage, Principal
+from assistant.retrieve.scope import Scope
 from assistant.store import principals, sources, sync
 
 
@@ -89,9 +90,7 @@ def leaks(
     found = 0
     for _ in range(retrievals):
         person = dice.choice(sorted(people))
-        passages = way.assistant.retriever.passages(
-            dice.choice(questions), principal=readers[person], limit=20
-        )
+        passages = way.assistant.retriever.passages(dice.choice(questions), Scope(readers[person]), limit=20)
         found += len(passages)
         for passage in passages:
             key = (person, passage.external_id, passage.audience)
