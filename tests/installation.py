@@ -60,7 +60,7 @@ class Installation:
         except NotRunning:
             return -1
 
-    def add(self, name: str, connector: str, settings: Mapping[str, Any]) -> None:
+    def add(self, name: str, connector: str, settings: Mapping[str, Any], *, every: int = 86_400) -> None:
         with self.assistant() as assistant, assistant.database.writer() as connection:
             sources.add(
                 connection,
@@ -69,7 +69,7 @@ class Installation:
                 realm=REALM,
                 settings=settings,
                 secrets=None,
-                every_seconds=86_400,
+                every_seconds=every,
             )
 
     def finished(self) -> bool:

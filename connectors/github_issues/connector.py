@@ -326,6 +326,8 @@ class GitHubIssuesConnector(Connector):
         try:
             with self._http.one_item(repository.path):
                 return Upsert(self._document(repository, row))
+        except _Gone:
+            return Delete(repository.item(row["number"]))
         except ItemError as error:
             return Failed(repository.item(row["number"]), str(error))
         except (KeyError, TypeError, ValueError) as error:
@@ -337,10 +339,19 @@ class GitHubIssuesConnector(Connector):
 
     def _document(self, repository: Repository, row: Row) -> SourceDocument:
         path = f"{repository.path}/issues/{row['number']}"
-        comments = [c for page in self._pages(f"{path}/comments") for c in page] if row["comments"] else []
+        comments = list(self._of_issue(f"{path}/comments")) if row["comments"] else []
         ended = row["state"] == "closed" or row.get("state_reason") == "reopened"
-        history = [e for page in self._pages(f"{path}/events") for e in page] if ended else []
+        history = list(self._of_issue(f"{path}/events")) if ended else []
         return issue_document(repository, row, comments, history)
+
+    def _of_issue(self, path: str) -> Iterator[Row]:
+        """What hangs on one issue. Raises `_Gone` when that is deleted or was transferred since it was listed."""
+        empty = True
+        for page in self._pages(path, accept=(404, 410)):
+            empty = False
+            yield from page
+        if empty:
+            raise _Gone
 
     def _pages(self, path: str, *, accept: tuple[int, ...] = (), **params: str) -> Iterator[list[Row]]:
         """Pages of a list, following the Link header; none where the status is one of `accept`."""
@@ -352,6 +363,10 @@ class GitHubIssuesConnector(Connector):
             if "next" not in response.links:
                 return
             response = self._http.get(response.links["next"]["url"], accept=accept)
+
+
+class _Gone(Exception):
+    """The issue is no longer there."""
 
 
 def _version(row: Row) -> str:

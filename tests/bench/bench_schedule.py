@@ -3,14 +3,17 @@
     python -m tests.bench.bench_schedule [--files 4000] [--edits 30]
 
 One installation with its own servers and workers. `fresh`: seconds from writing a
-file in a watched folder until its text can be found. `turns`: nine small folders are asked for together with one
-huge one; seconds until each small one is indexed, beside the same nine without the
+file in a watched folder until its text can be found; `polled` the same for a ticket
+export that is read every 15 seconds, where the interval is part of it. `turns`: nine
+small folders are asked for together with one huge one; seconds until each small one is indexed, beside the same nine without the
 huge one. Writes results/schedule.json and .png.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import random
 import shutil
 import statistics
 import tempfile
@@ -23,6 +26,8 @@ from tests.bench.output import RESULTS, save
 from tests.installation import Installation, installation, wait
 from tests.paths import MODELS
 
+EVERY = 15
+"""seconds between two looks at the polled source"""
 SMALL = 9
 FILES_OF_SMALL = 5
 
@@ -62,6 +67,32 @@ def fresh(desk: Installation, folder: Path, edits: int) -> dict[str, float]:
         wait(lambda w=word: has(desk, w), what="the edit", seconds=120)
         taken.append(time.monotonic() - began)
         time.sleep(0.7 * (number % 3))
+    return quantiles(taken)
+
+
+def polled(desk: Installation, file: Path, edits: int) -> dict[str, float]:
+    """Seconds from a new ticket in the file to its being found; it is looked at every EVERY seconds."""
+
+    def ticket(number: int, word: str) -> str:
+        at = f"2026-05-01T{number // 60:02}:{number % 60:02}:00Z"
+        body = f"Shelf {number} lacks cable type C{number}, batch {word}."
+        facts = {"created": at, "updated": at, "status": "open"}
+        return json.dumps({"id": number + 1, "subject": f"Cable {number}", "body": body, **facts}) + "\n"
+
+    file.write_text(ticket(0, "firstticket"), encoding="utf-8")
+    settings = {"path": str(file), "preset": "deskhand", "access": ["everyone"]}
+    desk.add(file.stem, "ticket-export", settings, every=EVERY)
+    wait(lambda: has(desk, "firstticket"), what="the first sync")
+    dice = random.Random(4)
+    taken: list[float] = []
+    for number in range(1, edits + 1):
+        word = f"{file.stem}{number:04}"
+        time.sleep(EVERY * dice.random())
+        began = time.monotonic()
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(ticket(number, word))
+        wait(lambda w=word: has(desk, w), what="the ticket", seconds=120)
+        taken.append(time.monotonic() - began)
     return quantiles(taken)
 
 
@@ -139,6 +170,7 @@ def main() -> None:
         with installation(place / "state", MODELS) as desk:
             steps: dict[str, Callable[[], dict[str, Any]]] = {
                 "watched": lambda: fresh(desk, place / "watched", options.edits),
+                "polled every 15 s": lambda: polled(desk, place / "polled.jsonl", options.edits),
                 "small ones alone": lambda: turns(desk, place, huge=0),
                 "small ones beside a huge one": lambda: turns(desk, place, huge=options.files),
             }

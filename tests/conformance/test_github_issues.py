@@ -351,6 +351,20 @@ def test_an_issue_that_is_never_told_fails_alone(
     assert replica.summary() == synced(tracker).summary()
 
 
+@pytest.mark.parametrize(("what", "status"), [("comments", 404), ("events", 410)])
+def test_an_issue_that_goes_while_it_is_read_is_gone(
+    server: GitHubServer, tracker: Tracker, what: str, status: int
+) -> None:
+    kept = server.issue(REPO, "Kept", "text")
+    gone = server.issue(REPO, "Gone", "text")
+    server.comment(REPO, gone, "a comment")
+    server.edit(REPO, gone, state="closed")
+    server.refuse[f"/issues/{gone}/{what}"] = Reply(status, {"message": "Not Found"})
+    replica = synced(tracker)
+    assert set(replica.documents) == {tracker.id(kept)}
+    assert not replica.failures, "and the source goes on"
+
+
 def test_where_github_as_a_whole_is_in_trouble_no_issue_fails(
     server: GitHubServer, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
