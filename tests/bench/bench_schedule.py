@@ -5,8 +5,8 @@
 One installation with its own servers and workers. `fresh`: seconds from writing a
 file in a watched folder until its text can be found; `polled` the same for a ticket
 export that is read every 15 seconds, where the interval is part of it. `turns`: nine
-small folders are asked for together with one huge one; seconds until each small one is indexed, beside the same nine without the
-huge one. Writes results/schedule.json and .png.
+small folders are asked for together with one huge one; seconds until each small one is
+indexed, beside the same nine without the huge one. Writes results/schedule.json and .png.
 """
 
 from __future__ import annotations

@@ -289,6 +289,72 @@ def leaks(found: dict[str, Any]) -> str:
     )
 
 
+def hostile(found: dict[str, Any]) -> str:
+    ways = ", ".join(f"{name} {count}" for name, count in found["ways"].items())
+    rows: list[list[object]] = [
+        ["questions", f"{found['questions']:,} ({ways})"],
+        ["passages retrieved for them", f"{found['passages']:,}"],
+        ["canaries planted", found["canaries"]],
+        ["answers, drafts, JSON or sources with a canary", f"**{found['answers with canaries']}**"],
+        ["canaries in the logs of all processes", f"**{found['canaries in logs']}**"],
+    ]
+    return (
+        "## Hostile questions\n\nQuestions for other customers' data and internal notes, in the ways people try it, "
+        "to a desk of ten customers; one half answered by quoting, one by a generator that repeats all it is given.\n\n"
+        "    python -m tests.bench.bench_hostile\n\n" + table(["", ""], rows)
+    )
+
+
+def memory(found: dict[str, Any]) -> str:
+    rows = [
+        [name, f"{of['peak_mb']:.0f}", f"{of['growth']:+.1f}"]
+        for name, of in sorted(found["processes"].items())
+    ]
+    return (
+        f"## Memory during an import of {found['tickets']:,} tickets\n\nEach process with its children, shared pages "
+        f"counted once; {found['seconds'] / 60:.0f} min in all. Growth is that of the second half.\n\n"
+        "    python -m tests.bench.bench_memory STATE\n\n"
+        + table(["process", "peak, MB", "growth, MB for 10,000 tickets"], rows)
+    )
+
+
+def cost(found: dict[str, Any]) -> str:
+    rows = [
+        [name, f"{of['p50']['value'] * 1000:.0f}", f"{of['p95']['value'] * 1000:.0f}"]
+        for name, of in found["seconds"].items()
+    ]
+    return (
+        "## What knowing the customer costs an answer\n\n50,000 tickets; the same questions, answered by quoting.\n\n"
+        "    python -m tests.bench.bench_history_cost STATE\n\n" + table(["", "p50, ms", "p95, ms"], rows)
+    )
+
+
+def evidence(found: dict[str, Any]) -> str:
+    rows: list[list[object]] = []
+    for name, what in (
+        ("article", "the article a helper linked is in the evidence, or named there"),
+        ("nearest", "token F1 of the accepted solution and the nearest passage"),
+    ):
+        of = found[name]
+        for group in ("all", "with earlier tickets"):
+            count = of["questions"] if group == "all" else of["with earlier tickets"]
+            who = "" if group == "all" else ", of customers with an earlier ticket"
+            cells = [cell(of[system], group) for system in ("documents", "tickets", "history")]
+            rows.append([f"{what}{who} ({count})", *cells])
+    rows.append(
+        [
+            "seconds, p95",
+            *(f"{found['article'][s]['p95']['value']:.2f}" for s in ("documents", "tickets", "history")),
+        ]
+    )
+    return (
+        "## Evidence of real answers, with and without tickets and history\n\nThunderbird's tickets as questions, as "
+        "of their own day; twelve passages each. With the history known, of strangers' tickets only agents' words are "
+        "evidence.\n\n    python -m tests.bench.bench_evidence STATE/calm\n\n"
+        + table(["", "documents alone", "and all tickets", "and the customer known"], rows)
+    )
+
+
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "retrieval": retrieval,
     "sync": sync,
@@ -301,7 +367,11 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "schedule": turns,
     "storm": storm,
     "leaks": leaks,
-    "history": history,
+    "history-": history,
+    "hostile": hostile,
+    "memory": memory,
+    "cost": cost,
+    "evidence": evidence,
 }
 
 
