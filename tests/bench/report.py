@@ -31,6 +31,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
 
 
+def cell(of: dict[str, Any], measure: str) -> str:
+    one = of[measure]
+    return f"{one['value']:.2f} ±{(one['high'] - one['low']) / 2:.2f}" if one else "–"
+
+
 def retrieval(found: dict[str, Any]) -> str:
     rows: list[list[object]] = []
     for name, systems in found["sets"].items():
@@ -217,10 +222,6 @@ def turns(found: dict[str, Any]) -> str:
 
 def history(found: dict[str, Any]) -> str:
     systems = found["systems"]
-
-    def cell(of: dict[str, Any], measure: str) -> str:
-        one = of[measure]
-        return f"{one['value']:.2f} ±{(one['high'] - one['low']) / 2:.2f}" if one else "–"
 
     names = {
         "documents": "documents alone",
