@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,10 @@ from assistant.ingest import lexical
 from assistant.ingest.embed import Embedder
 from assistant.model import Audience, Evidence, Kind, Passage, Principal
 from assistant.retrieve.fusion import Legs, Ranked, fuse
-from assistant.retrieve.mask import Mask
+from assistant.retrieve.mask import Mask, masks
 from assistant.retrieve.nodes import to_node
 from assistant.store import history, search
-from assistant.store.db import Conn, Database
+from assistant.store.db import Database
 from assistant.store.history import PastTicket
 from assistant.store.search import Candidate, Filters
 
@@ -137,10 +137,10 @@ class Retriever:
         with self.database.reader(principal, Audience.PUBLIC) as connection:
             found = {t.document_id: t for t in history.tickets(connection, ids=order, limit=len(order))}
             texts = {d: " ".join([t.title, *(line.text for line in t.lines)]) for d, t in found.items()}
-            masks = _masks(connection, texts)
+            made = masks(connection, texts)
         tickets = [found[document] for document in order if document in found]
         tickets.sort(key=lambda t: (t.is_open, t.reopened > 0))  # keeps the order of likeness within
-        return [_masked(ticket, masks[ticket.document_id]) for ticket in tickets[:limit]]
+        return [_masked(ticket, made[ticket.document_id]) for ticket in tickets[:limit]]
 
     def _shared(
         self, found: Sequence[Passage], own: Sequence[int], principal: Principal, audience: Audience
@@ -151,7 +151,7 @@ class Retriever:
             if p.evidence is Evidence.TICKET and p.customer_id not in own:
                 strangers[p.document_id] = f"{strangers.get(p.document_id, p.title)} {p.text}"
         with self.database.reader(principal, audience) as connection:
-            masks = _masks(connection, strangers)
+            made = masks(connection, strangers)
         kept: list[Passage] = []
         for passage in found:
             if passage.evidence is Evidence.DOCUMENT:
@@ -159,7 +159,7 @@ class Retriever:
             elif passage.document_id not in strangers:
                 kept.append(replace(passage, evidence=Evidence.HISTORY))
             elif passage.role == "agent":
-                mask = masks[passage.document_id]
+                mask = made[passage.document_id]
                 kept.append(
                     replace(passage, text=mask(passage.text), title=mask(passage.title), customer_id=None)
                 )
@@ -237,25 +237,6 @@ def distinct(passages: Sequence[Passage]) -> list[Passage]:
         if not any(len(words & other) >= NEAR_DUPLICATE * max(1, len(words | other)) for other, _ in kept):
             kept.append((words, passage))
     return [passage for _, passage in kept]
-
-
-def _masks(connection: Conn, texts: Mapping[int, str]) -> dict[int, Mask]:
-    """For each ticket, with its text, what takes out of it whose it is."""
-    if not texts:
-        return {}
-    people = history.people(connection, texts)
-    named = {document: lexical.identifiers(text) for document, text in texts.items()}
-    known = search.documented(connection, sorted({t for words in named.values() for t in words.values()}))
-    masks: dict[int, Mask] = {}
-    for document, words in named.items():
-        row = people[document]
-        masks[document] = Mask(
-            names=[row["name"] or "", row["external_id"] or ""],
-            people=[row["requester"] or ""],
-            domains=[*(row["domains"] or ()), *row["requester_email"].rpartition("@")[2:]],
-            private=[word for word, term in words.items() if term not in known],
-        )
-    return masks
 
 
 def _masked(ticket: PastTicket, mask: Mask) -> PastTicket:
