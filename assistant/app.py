@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from pydantic import SecretStr, ValidationError
 
 from assistant import servers
 from assistant.config import Settings
-from assistant.errors import ConfigError
-from assistant.model import Audience, Principal
+from assistant.errors import ConfigError, ItemError, SourceError
+from assistant.model import Audience, Passage, Principal
 from assistant.retrieve import about
 from assistant.retrieve.about import About
 from assistant.retrieve.scope import Scope
-from assistant.store import customers, principals, search, secrets
+from assistant.store import conversations, customers, escalations, principals, search, secrets, sources
 from assistant.store.customers import Known
 from assistant.store.db import Database
+from assistant.store.escalations import State
 from assistant.store.search import Space
 from assistant.store.sources import Source
-from connectors.base import Connector
+from connectors.base import Connector, Notes
 from connectors.network import Network
 from connectors.registry import connector_class
 
@@ -28,9 +31,17 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from assistant.answer.engine import DeskQueryEngine
+    from assistant.answer.handoff import Delivery
     from assistant.ingest.embed import Embedder
     from assistant.ingest.pipeline import Pipeline
     from assistant.retrieve.hybrid import Retriever
+
+
+ANONYMOUS = "anonymous"
+
+
+class NoNotes(ConfigError):
+    """The ticket's source is of a kind that Deskhand can't write to."""
 
 
 class Assistant:
@@ -92,7 +103,7 @@ class Assistant:
     def principal(self, email: str) -> Principal:
         """The person of that address; somebody who may read only what everyone may when empty."""
         if not email:
-            return Principal("anonymous")
+            return Principal(ANONYMOUS)
         with self.database.writer() as connection:
             return principals.load(connection, email)
 
@@ -130,6 +141,106 @@ class Assistant:
             encode=self.embedder.encode,
             question_max_chars=self.settings.question_max_chars,
         )
+
+    def escalate(
+        self,
+        scope: Scope,
+        question: str,
+        searched: str,
+        *,
+        message: int | None = None,
+        passages: Sequence[Passage] | None = None,
+    ) -> UUID:
+        """Hand a question over to a person; returns the id of its record.
+
+        `passages`: what was found for it, if it was searched just now. Raises `ConfigError`
+        for somebody who is nobody in particular.
+        """
+        from assistant.answer import handoff
+        from assistant.retrieve.evidence import evidence
+
+        if scope.principal.id == ANONYMOUS:
+            raise ConfigError(
+                "Say who you are, so that they can answer you: --as EMAIL. Nothing was handed over."
+            )
+        if passages is None:
+            passages = evidence(self.retriever, searched, scope)
+        packet = handoff.packet(self.retriever, scope, searched, passages)
+        with self.database.reader(scope.principal, Audience.INTERNAL) as connection:
+            made = escalations.add(
+                connection,
+                question=question,
+                packet=packet,
+                message=message,
+                customer=scope.customer[0] if scope.customer else None,
+                ticket=scope.ticket,
+            )
+            conversations.audit(
+                connection, actor=scope.principal.id, action="escalation.add", object=str(made)
+            )
+        return made
+
+    def delivery(self, principal: Principal, name: str) -> Delivery:
+        """The internal note that `deliver` would write. Raises `ConfigError` where that may not be."""
+        from assistant.answer import handoff
+
+        with self.database.reader(principal, Audience.INTERNAL) as connection:
+            made = handoff.delivery(connection, name)
+        with self.notes(made.source_id):
+            return made
+
+    def deliver(self, principal: Principal, note: Delivery) -> None:
+        """Write what was shown, once. Raises `ConfigError`, `SourceError`; the escalation then is as it was."""
+        from assistant.answer import handoff
+
+        name = str(note.escalation)
+        with (
+            self.notes(note.source_id) as connector,
+            self.database.reader(principal, Audience.INTERNAL) as connection,
+        ):
+            if handoff.delivery(connection, name) != note:
+                raise ConfigError(
+                    "It changed meanwhile, so nothing was written. Look at it and deliver it again."
+                )
+            # The row is locked from here on. If this process dies after the note is written, the
+            # row stays as it was, and the note's marker tells the next try that it is there.
+            escalations.move(connection, escalations.get(connection, name), State.DELIVERED)
+            try:
+                connector.note(note.external_id, note.text, escalations.marker(note.escalation))
+            except (SourceError, ItemError) as error:
+                raise SourceError(
+                    f"{error} The escalation stays as it was; deliver it again when that is mended. A note that "
+                    "is there already is not written twice."
+                ) from error
+            conversations.audit(connection, actor=principal.id, action="escalation.deliver", object=name)
+
+    @contextmanager
+    def notes(self, source_id: int) -> Generator[Notes]:
+        """The connector of a source, to write internal notes with. Raises `ConfigError` where that may not be."""
+        with self.database.writer() as connection:
+            source = sources.by_id(connection, source_id)
+        if source is None:
+            raise ConfigError("The ticket's source was removed, so nothing can be written there.")
+        if source.paused:
+            raise ConfigError(
+                f"«{source.name}» is paused ({source.paused}), so nothing was written there. Go on with it "
+                f"(`deskhand source resume {source.name}`), then try again."
+            )
+        connector = self.connector(source)
+        try:
+            if not isinstance(connector, Notes):
+                raise NoNotes(
+                    f"Deskhand can't write notes to «{source.name}» ({source.connector}), so nothing was written. "
+                    "Copy what you need from the escalation, then close it."
+                )
+            if not connector.notes:
+                raise ConfigError(
+                    f"Deskhand may not write notes to «{source.name}», so nothing was written. An admin allows it "
+                    f"with `deskhand source notes {source.name} on`."
+                )
+            yield connector
+        finally:
+            connector.close()
 
     def migrate(self) -> None:
         """Schema and embedding space up to what this version and the settings need."""

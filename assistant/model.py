@@ -41,6 +41,13 @@ class Principal:
             object.__setattr__(self, "tokens", self.tokens | {EVERYONE})
 
 
+class Right(StrEnum):
+    """What a person may do in Deskhand; what they may read, their sources say."""
+
+    ESCALATE = "escalate"
+    """see and work on what others handed over, and write it to a ticket system as an internal note"""
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """Who may read a document. No tokens means nobody, which is also what undetermined means.

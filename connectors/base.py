@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from assistant.model import AccessChanged, Batch, Change, Member
 from connectors.network import PUBLIC, Network
@@ -34,6 +34,31 @@ class ConnectorSettings(BaseModel):
     """Base of every connector's settings; a field of type `SecretStr` is kept encrypted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NotesSettings(ConnectorSettings):
+    """Of a connector that is also `Notes`."""
+
+    notes: bool = Field(
+        default=False,
+        description="Deskhand may write internal notes on tickets, when a person who has the right hands a "
+        "question over.",
+    )
+
+
+@runtime_checkable
+class Notes(Protocol):
+    """What a connector that can write is besides."""
+
+    notes: bool
+    """as its setting says"""
+
+    def note(self, external_id: str, text: str, marker: str) -> None:
+        """Write it on a ticket where no customer sees it, unless a note with `marker` is there.
+
+        Raises `ItemError` when the ticket is gone or takes no note, `SourceError`.
+        """
+        ...
 
 
 class Connector(ABC):

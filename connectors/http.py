@@ -85,17 +85,18 @@ class Http:
         *,
         accept: Iterable[int] = (),
         max_bytes: int = MAX_BYTES,
+        tries: int = TRIES,
         **options: Any,
     ) -> httpx.Response:
         """The answer, read to its end, with a status of 2xx or one in `accept`.
 
-        `path` is relative to the base URL, or a whole URL of the same origin. Only send
-        what may be sent twice. Raises `SourceRefused` (401, 403 and other refusals of the
+        `path` is relative to the base URL, or a whole URL of the same origin. What may not be
+        sent twice gets one of `tries`. Raises `SourceRefused` (401, 403 and other refusals of the
         whole request), `SourceBusy`, or `ItemError` when the answer is larger than `max_bytes`.
         """
         accepted = frozenset(accept)
         waited = 0.0
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, tries + 1):
             response, problem, wait = None, "", 0.0
             try:
                 response = self._once(method, path, max_bytes, options)
@@ -110,7 +111,7 @@ class Http:
                 problem = f"HTTP {response.status_code}"
                 wait = retry_after(response)
             wait = wait or random.uniform(0.5, 1.0) * 2 ** (attempt - 1)  # noqa: S311 - jitter, no secret
-            if attempt == TRIES or waited + wait > PATIENCE_SECONDS:
+            if attempt == tries or waited + wait > PATIENCE_SECONDS:
                 raise SourceBusy(
                     f"{self.base_url.host} does not answer as it should ({problem}). Nothing was lost; the "
                     "sync goes on where it stopped.",

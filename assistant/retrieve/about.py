@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assistant.errors import ConfigError
+from assistant.model import Audience, Principal
 from assistant.retrieve.mask import COMMON
+from assistant.retrieve.scope import Scope
 from assistant.store import customers, history, search
 from assistant.store.customers import Known
 from assistant.store.db import Conn, Row
+from assistant.store.search import Filters
 
 _TICKET = re.compile(
     r"(?:(?<!\w)#|\b(?:ticket|case|issue|request|incident)s? (?:no\.? |number |id )?#?)(\d{1,12})\b"
@@ -36,6 +39,18 @@ class About:
     how: str = ""
     """what told, in words to be shown"""
     others: tuple[str, ...] = ()
+
+    def scope(
+        self, principal: Principal, audience: Audience = Audience.INTERNAL, filters: Filters | None = None
+    ) -> Scope:
+        """What may be found for a question about it."""
+        return Scope(
+            principal,
+            audience,
+            filters or Filters(),
+            customer=self.customer.ids if self.customer else None,
+            ticket=self.ticket["id"] if self.ticket else None,
+        )
 
 
 def detect(connection: Conn, question: str, *, ticket: str = "") -> About:

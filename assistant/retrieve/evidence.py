@@ -9,16 +9,14 @@ from typing import Any
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from assistant.ingest import lexical
 from assistant.model import Audience, Evidence, Kind, Passage
 from assistant.retrieve.cues import Listing, cues
 from assistant.retrieve.hybrid import Retriever
-from assistant.retrieve.mask import Mask
+from assistant.retrieve.mask import Mask, masks
 from assistant.retrieve.nodes import to_node
 from assistant.retrieve.scope import Scope
 from assistant.retrieve.timeline import timelines, told
-from assistant.store import history, search
-from assistant.store.db import Conn
+from assistant.store import history
 from assistant.store.history import PastTicket
 from assistant.store.search import Filters
 
@@ -68,10 +66,10 @@ def alike(retriever: Retriever, question: str, scope: Scope, *, limit: int = 5) 
     with retriever.database.reader(scope.principal, Audience.PUBLIC) as connection:
         found = {t.document_id: t for t in history.tickets(connection, ids=order, limit=len(order))}
         texts = {d: " ".join([t.title, *(line.text for line in t.lines)]) for d, t in found.items()}
-        masks = _masks(connection, texts)
+        hidden = masks(connection, texts)
     tickets = [found[document] for document in order if document in found]
     tickets.sort(key=lambda t: (t.is_open, t.reopened > 0))  # keeps the order of likeness within
-    return [_masked(ticket, masks[ticket.document_id]) for ticket in tickets[:limit]]
+    return [_masked(ticket, hidden[ticket.document_id]) for ticket in tickets[:limit]]
 
 
 def _told(retriever: Retriever, question: str, scope: Scope, scores: Mapping[int, float]) -> list[Passage]:
@@ -101,7 +99,7 @@ def _shared(retriever: Retriever, found: Sequence[Passage], scope: Scope) -> lis
         if p.evidence is Evidence.TICKET and p.customer_id not in (scope.customer or ()):
             strangers[p.document_id] = f"{strangers.get(p.document_id, p.title)} {p.text}"
     with retriever.database.reader(scope.principal, scope.audience) as connection:
-        masks = _masks(connection, strangers)
+        hidden = masks(connection, strangers)
     kept: list[Passage] = []
     for passage in found:
         if passage.evidence is not Evidence.TICKET:
@@ -109,30 +107,11 @@ def _shared(retriever: Retriever, found: Sequence[Passage], scope: Scope) -> lis
         elif passage.document_id not in strangers:
             kept.append(replace(passage, evidence=Evidence.HISTORY))
         elif passage.role == "agent":
-            mask = masks[passage.document_id]
+            mask = hidden[passage.document_id]
             kept.append(
                 replace(passage, text=mask(passage.text), title=mask(passage.title), customer_id=None)
             )
     return kept
-
-
-def _masks(connection: Conn, texts: Mapping[int, str]) -> dict[int, Mask]:
-    """For each ticket, with its text, what takes out of it whose it is."""
-    if not texts:
-        return {}
-    people = history.people(connection, texts)
-    named = {document: lexical.identifiers(text) for document, text in texts.items()}
-    known = search.documented(connection, sorted({t for words in named.values() for t in words.values()}))
-    masks: dict[int, Mask] = {}
-    for document, words in named.items():
-        row = people[document]
-        masks[document] = Mask(
-            names=[row["name"] or "", row["external_id"] or ""],
-            people=[row["requester"] or ""],
-            domains=[*(row["domains"] or ()), *row["requester_email"].rpartition("@")[2:]],
-            private=[word for word, term in words.items() if term not in known],
-        )
-    return masks
 
 
 def _masked(ticket: PastTicket, mask: Mask) -> PastTicket:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from assistant.ingest import lexical
+from assistant.store import history, search
+from assistant.store.db import Conn
 
 CUSTOMER, PERSON = "the customer", "the user"
 ADDRESS, NUMBER, KEY, PRIVATE = "(e-mail address)", "(number)", "(key)", "(name)"
@@ -111,6 +115,24 @@ class Mask:
             if pattern is not None:
                 text = pattern.sub(instead, text)
         return text
+
+
+def masks(connection: Conn, texts: Mapping[int, str]) -> dict[int, Mask]:
+    """For each ticket, with its text, what takes out of it whose it is; attachments get none."""
+    if not texts:
+        return {}
+    people = history.people(connection, texts)
+    named = {document: lexical.identifiers(text) for document, text in texts.items()}
+    known = search.documented(connection, sorted({t for words in named.values() for t in words.values()}))
+    made: dict[int, Mask] = {}
+    for document, row in people.items():
+        made[document] = Mask(
+            names=[row["name"] or "", row["external_id"] or ""],
+            people=[row["requester"] or ""],
+            domains=[*(row["domains"] or ()), *row["requester_email"].rpartition("@")[2:]],
+            private=[word for word, term in named[document].items() if term not in known],
+        )
+    return made
 
 
 def _forms(name: str) -> set[str]:

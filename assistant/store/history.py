@@ -38,6 +38,7 @@ class PastTicket:
     requester: str
     assignee: str
     product: str
+    queue: str
     version: str
     tags: tuple[str, ...]
     codes: tuple[str, ...]
@@ -176,6 +177,7 @@ def _ticket(row: Row, before: dt.datetime | None) -> PastTicket:
         requester=row["requester"],
         assignee=row["assignee"],
         product=row["product"],
+        queue=row["queue"],
         version=row["version"],
         tags=tuple(row["tags"]),
         codes=tuple(row["codes"]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from assistant.errors import ConfigError
-from assistant.model import EVERYONE, Principal
+from assistant.model import EVERYONE, Principal, Right
 from assistant.store import sources
 from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
@@ -34,6 +34,22 @@ def fix(connection: Conn, *, source: str, account: str, email: str) -> None:
 def unfix(connection: Conn, *, source: str, account: str) -> None:
     """Believe the source again, from its next permission sync on; until then it is nobody's account."""
     _identity(connection, source, account, None, fixed=False)
+
+
+def allow(connection: Conn, email: str, right: Right) -> None:
+    """Give a person a right; giving it twice is harmless. Raises `ConfigError` for somebody unknown."""
+    connection.execute(SQL["right_give"], {"principal": load(connection, email).id, "name": right.value})
+
+
+def deny(connection: Conn, email: str, right: Right) -> None:
+    """Take it back; it holds at once."""
+    connection.execute(SQL["right_take"], {"principal": load(connection, email).id, "name": right.value})
+
+
+def has(connection: Conn, right: Right) -> bool:
+    """Whether the reader of the open transaction has it."""
+    row = connection.execute("select has_right(%s) as has", (right.value,)).fetchone()
+    return bool(row and row["has"])
 
 
 def accounts(connection: Conn, *, source: str | None = None) -> list[Row]:

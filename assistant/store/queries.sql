@@ -59,6 +59,9 @@ update schedule set
     greatest(%(wait)s, least(3600, 30 * 2 ^ least(failures, 7)) * (0.75 + 0.5 * random())))) else next_at end
 where source_id = %(source)s and job = %(job)s
 
+-- name: source_settings
+update source set settings = settings || %(settings)s::jsonb where id = %(id)s
+
 -- name: source_reread
 update source set checkpoint = null where id = %(id)s
 
@@ -522,9 +525,16 @@ left join membership m on m.realm = i.realm and m.user_name = i.name
 where p.id = %(id)s
 group by p.id
 
+-- name: right_give
+insert into principal_right (principal_id, name) values (%(principal)s, %(name)s) on conflict do nothing
+
+-- name: right_take
+delete from principal_right where principal_id = %(principal)s and name = %(name)s
+
 -- name: principal_all
 select p.id, p.name, coalesce(array_agg(distinct m.realm || '/' || m.group_name)
-    filter (where m.group_name is not null), '{}') as groups
+    filter (where m.group_name is not null), '{}') as groups,
+  array(select r.name from principal_right r where r.principal_id = p.id order by 1) as rights
 from principal p
 left join identity i on i.principal_id = p.id
 left join membership m on m.realm = i.realm and m.user_name = i.name
@@ -598,7 +608,7 @@ order by name limit 20
 -- name: history_tickets
 -- The latest first: few enough to be read whole, however many the customer has.
 select d.id, d.external_id, s.name as source, d.title, d.url, d.created_at, d.customer_id, d.language, t.status, t.solved_at,
-  t.requester, t.assignee, t.product, t.version, t.priority, t.tags, t.codes, t.satisfaction, t.events,
+  t.requester, t.assignee, t.product, coalesce(d.metadata->>'queue', '') as queue, t.version, t.priority, t.tags, t.codes, t.satisfaction, t.events,
   coalesce((
     select jsonb_agg(jsonb_build_object('step', g.kind, 'text', g.text, 'at', g.at, 'role', g.role,
                                         'audience', g.audience) order by g.ordinal)
@@ -688,9 +698,51 @@ insert into citation (message_id, marker, chunk_id, document_id, quote, span_sta
 values (%(message)s, %(marker)s, %(chunk)s, %(document)s, %(quote)s, %(start)s, %(end)s)
 on conflict do nothing
 
+-- name: message_asked
+-- Of an answer the question before it; of a question that itself.
+select m.id, q.content as question, coalesce(nullif(m.searched, ''), q.content) as searched
+from message m cross join lateral (
+  select content from message q where q.conversation_id = m.conversation_id and q.role = 'user' and q.id <= m.id
+  order by q.id desc limit 1) q
+where m.id = %(id)s
+
 -- name: feedback_add
 insert into feedback (message_id, verdict, marker, comment)
 values (%(message)s, %(verdict)s, %(marker)s, %(comment)s) returning id
+
+-- ── escalations ───────────────────────────────────────────────────────────
+
+-- name: escalation_add
+insert into escalation (question, packet, message_id, customer_id, ticket_id)
+values (%(question)s, %(packet)s, %(message)s, %(customer)s, %(ticket)s) returning id
+
+-- name: escalation_all
+select e.id, e.state, e.principal_id as asked_by, e.question, e.created_at, e.changed_by, e.changed_at, e.note,
+  d.url as ticket
+from escalation e left join document d on d.id = e.ticket_id
+where e.state = any (%(states)s) order by e.created_at limit %(limit)s
+
+-- name: escalation_find
+-- What was searched belongs to the conversation, which only its person sees.
+select e.id, e.state, e.principal_id as asked_by, e.question, e.packet, e.message_id, e.customer_id, e.ticket_id,
+  e.created_at, e.changed_by, e.changed_at, e.note, m.searched, d.url as ticket, d.external_id as ticket_external,
+  d.source_id, s.name as source
+from escalation e left join message m on m.id = e.message_id left join document d on d.id = e.ticket_id
+left join source s on s.id = d.source_id
+where starts_with(e.id::text, %(start)s) limit 2
+
+-- name: escalation_move
+update escalation set state = %(state)s, changed_by = current_setting('deskhand.principal'), changed_at = now(),
+  note = coalesce(nullif(%(note)s, ''), note)
+where id = %(id)s and state = any (%(before)s)
+returning id
+
+-- name: escalation_references
+select d.id, d.title, d.url, d.external_id, d.number, d.kind = 'ticket' or d.parent <> '' as of_ticket, d.customer_id,
+  s.name as source, coalesce(d.customer_id = t.customer_id, false) as own,
+  coalesce(d.audience = 'public' and t.acl <> '{}' and (d.acl @> t.acl or 'everyone' = any (d.acl)), false) as shared
+from document d join source s on s.id = d.source_id left join document t on t.id = %(ticket)s
+where d.id = any (%(ids)s)
 
 -- name: audit
 insert into audit_log (actor, action, object, detail) values (%(actor)s, %(action)s, %(object)s, %(detail)s)

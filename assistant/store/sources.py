@@ -169,6 +169,11 @@ def overview(connection: Conn) -> list[Row]:
     return connection.execute(SQL["overview"]).fetchall()
 
 
+def change(connection: Conn, source_id: int, settings: Mapping[str, Any]) -> None:
+    """Set these of its settings, which the caller has validated."""
+    connection.execute(SQL["source_settings"], {"id": source_id, "settings": json.dumps(settings)})
+
+
 def reread(connection: Conn, source_id: int) -> None:
     """Forget the checkpoint: the next slice reads everything, and what is unchanged is not embedded again."""
     connection.execute(SQL["source_reread"], {"id": source_id})

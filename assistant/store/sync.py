@@ -28,7 +28,7 @@ from assistant.model import (
     SourceDocument,
     Upsert,
 )
-from assistant.store import breaker, customers
+from assistant.store import breaker, customers, escalations
 from assistant.store.db import Conn, Row
 from assistant.store.sources import Source
 from assistant.store.sql import SQL
@@ -274,7 +274,7 @@ def _upserts(connection: Conn, source: Source, documents: dict[str, SourceDocume
         if old and old["revision"] == document.revision:
             counts.changed += 1
             continue
-        form, body = pack(document.body)
+        form, body = pack(escalations.without_notes(document.body))
         connection.execute(
             SQL["pending_put"],
             {

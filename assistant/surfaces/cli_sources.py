@@ -8,6 +8,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,10 +28,17 @@ from assistant.errors import ConfigError, SourceError
 from assistant.store import breaker, conversations, failures, schedule, secrets, sources
 from assistant.store.schedule import Job, Times
 from assistant.surfaces.terminal import Json, err, opened, out, print_json, print_rows
+from connectors.base import NotesSettings
 from connectors.registry import CONNECTORS, connector_class
 
 source = typer.Typer(no_args_is_help=True, help="The places documents and tickets come from.")
 failure = typer.Typer(no_args_is_help=True, help="What could not be read or indexed, and trying it again.")
+
+
+class Switch(StrEnum):
+    ON = "on"
+    OFF = "off"
+
 
 SOURCE_COLUMNS = {
     "name": "Source",
@@ -226,6 +234,21 @@ def resume(name: str) -> None:
         sources.request_all(connection, one)
         conversations.audit(connection, actor="cli", action="source.resume", object=name)
     out.print(f"«{name}» is synced again.")
+
+
+@source.command("notes")
+def allow_notes(name: str, allowed: Annotated[Switch, typer.Argument(help="on or off.")]) -> None:
+    """Whether Deskhand may write internal notes on its tickets, for questions that are handed over."""
+    with opened() as assistant, assistant.database.writer() as connection:
+        one = sources.get(connection, name)
+        if not issubclass(connector_class(one.connector).Settings, NotesSettings):
+            raise ConfigError(
+                f"Deskhand can't write notes to «{name}» ({one.connector}). Nothing was changed."
+            )
+        sources.change(connection, one.id, {"notes": allowed is Switch.ON})
+        conversations.audit(connection, actor="cli", action=f"source.notes {allowed.value}", object=name)
+    may = "may" if allowed is Switch.ON else "may not"
+    out.print(f"Deskhand {may} write internal notes to «{name}».", markup=False)
 
 
 @source.command()

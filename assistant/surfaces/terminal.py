@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import sys
@@ -16,6 +17,8 @@ from rich.table import Table
 from assistant.app import Assistant
 from assistant.config import settings
 from assistant.errors import DeskhandError
+from assistant.model import Principal
+from assistant.retrieve.about import About
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -24,6 +27,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script inst
 As = Annotated[
     str, typer.Option("--as", metavar="EMAIL", help="Whose permissions hold. Default: DESKHAND_PRINCIPAL.")
 ]
+
+Customer = Annotated[
+    str, typer.Option(help="The customer in question (name, id or domain). Default: whom the question names.")
+]
+TicketId = Annotated[str, typer.Option("--ticket", help="The ticket in question: its number or address.")]
 
 
 @contextmanager
@@ -38,6 +46,16 @@ def opened() -> Generator[Assistant]:
 
 def asker(assistant: Assistant, given: str) -> Any:
     return assistant.principal(given or assistant.settings.principal)
+
+
+def asked_about(
+    assistant: Assistant, principal: Principal, question: str, *, customer: str = "", ticket: str = ""
+) -> About:
+    """Whom a command is about: as its options say, else as the question does."""
+    if customer:
+        found = assistant.about(principal, "", ticket=ticket) if ticket else About()
+        return dataclasses.replace(found, customer=assistant.customer(principal, customer), how="as you said")
+    return assistant.about(principal, question, ticket=ticket)
 
 
 def print_json(value: object) -> None:

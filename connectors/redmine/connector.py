@@ -3,6 +3,7 @@
 **Account.** Make an account of its own with the administrator's box ticked, switch on
 *Administration > Settings > API > Enable REST web service*, and give its API key (*My account*).
 Only an administrator's key shows everything and tells who may read it; any other is refused.
+Nothing is changed in Redmine, except where `notes` is on: then private notes are added.
 
 **What is read.** Every issue of the named projects (subprojects have to be named too), or of all:
 description, all notes, status with each of its changes, priority, tracker and category (as tags),
@@ -45,11 +46,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, partial
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, cast
 from urllib.parse import quote
 
 import structlog
-from pydantic import BeforeValidator, Field, SecretStr
 
 from assistant.errors import ItemError, SourceBusy, SourceRefused
 from assistant.model import Access, AccessChanged, Batch, Change, Delete, Failed, Member
@@ -69,6 +69,7 @@ from connectors.redmine.issue import (
     wiki_id,
 )
 from connectors.redmine.rights import Rights, Visitors, issue_access, wiki_access
+from connectors.redmine.settings import RedmineSettings
 from connectors.redmine.state import State
 
 RECHECK = 600
@@ -79,62 +80,13 @@ Step = tuple[list[Change], Callable[[], None]]
 log = structlog.get_logger(__name__)
 
 
-def _names(value: object) -> object:
-    pieces = value.split(",") if isinstance(value, str) else value
-    if not isinstance(pieces, list | tuple):
-        return value
-    return tuple(str(name).strip() for name in cast("list[object]", pieces) if str(name).strip())
-
-
-class RedmineSettings(ConnectorSettings):
-    url: str = Field(description="Address of Redmine, such as https://redmine.example.com or with a path.")
-    link_url: str = Field(default="", description="Address that people open, if it is another than url.")
-    api_key: SecretStr = Field(description="API key of an account with the administrator's box ticked.")
-    projects: Annotated[tuple[str, ...], BeforeValidator(_names)] = Field(
-        default=(), description="Identifiers of the projects to read, such as support, crm; empty: all."
-    )
-    wiki: bool = Field(default=True, description="Read wikis too.")
-    attachments: bool = Field(default=True, description="Read attachments too.")
-    max_attachment_mb: int = Field(
-        default=50, ge=1, description="Attachments above this many MB are not read."
-    )
-    customer_from: str = Field(
-        default="project",
-        pattern=r"^(project|email_domain|field:\s*\S.*)$",
-        description="Whose tickets they are: project; email_domain (of the author's address); or field: and "
-        "the name of a custom field, such as field:Customer (its value is shown to all who see the ticket).",
-    )
-    text_format: Literal["textile", "markdown", "common_mark"] = Field(
-        default="textile", description="Text formatting, as in Administration > Settings > General."
-    )
-    trust_email: bool = Field(
-        default=True,
-        description="People are who the address of their account says, though Redmine lets them change it "
-        "without a check.",
-    )
-    anonymous_is_everyone: bool = Field(
-        default=False, description="What Redmine shows without a login is for everyone Deskhand answers."
-    )
-    reread_hours: int = Field(
-        default=24,
-        ge=1,
-        description="Everything is read anew after this many hours, as Redmine does not tell when a note is "
-        "edited or hidden.",
-    )
-    requests_per_second: float = Field(
-        default=0.0, ge=0.0, description="Requests a second at most; 0: no limit."
-    )
-    webhook_secret: SecretStr = Field(
-        default=SecretStr(""), description="Secret that calls of Deskhand's webhook are signed with, if any."
-    )
-
-
 class RedmineConnector(Connector):
     Settings: ClassVar[type[ConnectorSettings]] = RedmineSettings
 
     def __init__(self, settings: RedmineSettings, network: Network = PUBLIC) -> None:
         self._settings = settings
         self._network = network
+        self.notes = settings.notes
         key = {"X-Redmine-API-Key": settings.api_key.get_secret_value()}
         self._api = RedmineApi(
             Http(settings.url, network, headers=key, each_second=settings.requests_per_second)
@@ -201,6 +153,15 @@ class RedmineConnector(Connector):
         if self._settings.anonymous_is_everyone:
             for name, access in self._all():
                 yield AccessChanged(name, access)
+
+    def note(self, external_id: str, text: str, marker: str) -> None:
+        self._api.require_admin()  # of anybody else Redmine may ignore that a note is to be private
+        number = int(external_id.removeprefix("ticket/"))
+        issue = self._api.issue(number)
+        if issue is None:
+            raise ItemError(f"Redmine has no issue {number} any more. Nothing was written there.")
+        if not any(marker in (journal.get("notes") or "") for journal in issue.get("journals", ())):
+            self._api.private_note(number, text)
 
     def hint(self, headers: Mapping[str, str], body: bytes) -> bool:
         secret = self._settings.webhook_secret.get_secret_value()

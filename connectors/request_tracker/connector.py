@@ -4,7 +4,8 @@
 authentication token (Settings → Auth tokens; the right ManageAuthTokens). It reads what
 it may see, so grant it, globally or on the queues wanted: SeeQueue, ShowTicket,
 ShowTicketComments, SeeCustomField; and globally AdminUsers (to list users) and SeeGroup
-(to read groups). It changes nothing in RT. An account with SuperUser works too and lets RT
+(to read groups). It changes nothing in RT, except where `notes` is on: then it also needs
+CommentOnTicket, and adds comments, which requestors never see. An account with SuperUser works too and lets RT
 answer some lists faster. Without ShowTicketComments internal notes are simply not there.
 
 **What is read.** Tickets with every message (public replies, and comments as internal
@@ -58,9 +59,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SecretStr
 
-from assistant.errors import SourceBusy, SourceRefused
+from assistant.errors import ItemError, SourceBusy, SourceRefused
 from assistant.model import Batch, Change, Delete, Failed, Member
-from connectors.base import BATCH_SIZE, Connector, ConnectorSettings
+from connectors.base import BATCH_SIZE, Connector, ConnectorSettings, NotesSettings
 from connectors.http import signed
 from connectors.network import PUBLIC, Network
 from connectors.request_tracker import rights as rt_rights
@@ -72,7 +73,7 @@ from connectors.request_tracker.ticket import Shape, TicketReader, attachment_id
 INVENTORY_PAGE = 400
 
 
-class RequestTrackerSettings(ConnectorSettings):
+class RequestTrackerSettings(NotesSettings):
     url: str = Field(description="Address of RT's start page, such as https://rt.example.com")
     link_url: str = Field(
         default="", description="Start page as people reach it, for links to tickets; empty: the same."
@@ -108,6 +109,7 @@ class RequestTrackerConnector(Connector):
 
     def __init__(self, settings: RequestTrackerSettings, network: Network = PUBLIC) -> None:
         self._settings = settings
+        self.notes = settings.notes
         self._api = RtApi(settings.url, settings.token, network)
         self._shape = Shape(
             url=(settings.link_url or settings.url).rstrip("/"),
@@ -174,6 +176,17 @@ class RequestTrackerConnector(Connector):
 
     def memberships(self) -> Iterator[Member]:
         yield from rt_rights.members(self._api, self._rights(self._chosen()))
+
+    def note(self, external_id: str, text: str, marker: str) -> None:
+        row = self._api.ticket(int(external_id))
+        if row is None or str(row.get("Status")) == "deleted":
+            raise ItemError(
+                f"RT has no ticket {external_id} any more, or hides it. Nothing was written there."
+            )
+        ticket = int(row["id"])  # another one, where it was merged
+        said = histories(self._api, [ticket])[ticket].texts.values()
+        if not any(marker in text for text in said):
+            self._api.comment(ticket, text)
 
     def hint(self, headers: Mapping[str, str], body: bytes) -> bool:
         secret = self._settings.webhook_secret.get_secret_value()
