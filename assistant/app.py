@@ -187,12 +187,13 @@ class Assistant:
         about: About,
         message: int | None = None,
         passages: Sequence[Passage] | None = None,
+        audience: Audience = Audience.INTERNAL,
         before: dt.datetime | None = None,
     ) -> UUID:
         """Hand a question over to a person; returns the id of its record.
 
-        `passages`: what was found for it, if it was searched just now. Raises `ConfigError`
-        for somebody who is nobody in particular.
+        `passages`: what was found for it, for that audience, if it was searched just now. Raises
+        `ConfigError` for somebody who is nobody in particular.
         """
         from assistant.answer import handoff
 
@@ -207,7 +208,14 @@ class Assistant:
                 searched, principal=principal, filters=Filters(before=before), customer=customer or None
             )
         packet = handoff.packet(
-            self.retriever, principal, searched, passages, before=before, customer=customer, ticket=ticket
+            self.retriever,
+            principal,
+            searched,
+            passages,
+            audience=audience,
+            before=before,
+            customer=customer,
+            ticket=ticket,
         )
         with self.database.reader(principal, Audience.INTERNAL) as connection:
             made = escalations.add(

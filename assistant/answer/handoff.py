@@ -95,6 +95,7 @@ def packet(
     searched: str,
     passages: Sequence[Passage],
     *,
+    audience: Audience = Audience.INTERNAL,
     before: dt.datetime | None = None,
     customer: Sequence[int] = (),
     ticket: int | None = None,
@@ -113,6 +114,7 @@ def packet(
     ranked = retriever.documents(searched, principal=principal, filters=tickets, limit=ALIKE)
     least = max([ALIKE_FLOOR, *(ALIKE_SHARE * document.score for document, _ in ranked)])
     return {
+        "audience": audience.value,
         "before": before and before.isoformat(),
         "nearest": [item for item in nearest.items() if item[0] != ticket][:NEAREST],
         "history": [document for document in told if document != ticket],

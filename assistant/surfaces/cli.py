@@ -246,6 +246,7 @@ def ask(
                 about=asked,
                 message=message,
                 passages=answer.passages,
+                audience=audience,
                 before=filters.before,
             )
     if as_json:
