@@ -106,6 +106,7 @@ def packet(retriever: Retriever, scope: Scope, searched: str, passages: Sequence
     ranked = retriever.documents(searched, tickets, limit=ALIKE)
     least = max([ALIKE_FLOOR, *(ALIKE_SHARE * document.score for document, _ in ranked)])
     return {
+        "audience": scope.audience.value,
         "before": before and before.isoformat(),
         "nearest": [item for item in nearest.items() if item[0] != ticket][:NEAREST],
         "history": [document for document in told if document != ticket],

@@ -206,7 +206,7 @@ def _json(found: HandOff) -> dict[str, Any]:
     )
     return {
         **{key: found.row[key] for key in (*kept, "ticket")},
-        "before": found.row["packet"]["before"],
+        **{key: found.row["packet"][key] for key in ("audience", "before")},
         "customer": found.customer and found.customer.name,
         "nearest": [dataclasses.asdict(reference) for reference in found.nearest],
         "history": [dataclasses.asdict(ticket) for ticket in found.history],
@@ -223,6 +223,10 @@ def _show(found: HandOff) -> None:
     out.print(f"{asked}, {changed}", style="dim", markup=False)
     if row["searched"] and row["searched"] != row["question"]:
         out.print(f"searched as: {row['searched']}", markup=False, style="dim", soft_wrap=True)
+    if row["packet"]["audience"] == Audience.PUBLIC:
+        out.print("searched in what may be told to a customer", style="dim")
+    if row["packet"]["before"]:
+        out.print(f"searched as of {row['packet']['before'][:10]}", style="dim")
     for what, value in (
         ("Note", row["note"]),
         ("Customer", found.customer and found.customer.name),

@@ -149,7 +149,7 @@ def test_the_record_holds_no_word_of_the_sources(office: Office) -> None:
     with office.assistant.database.reader(WORKER, Audience.INTERNAL) as connection:
         (row,) = connection.execute("select * from escalation").fetchall()
     packet = row["packet"]
-    assert packet.keys() == {"before", "nearest", "history", "alike"}
+    assert packet.keys() == {"audience", "before", "nearest", "history", "alike"}
     words = re.findall(r"[^\W\d]+", json.dumps([packet["nearest"], packet["history"], packet["alike"]]))
     assert set(words) <= {"document", "ticket", "history"}
 
@@ -356,7 +356,16 @@ def test_the_command_line_from_a_question_to_its_close(
         groups = {AGENT.id: "support", WORKER.id: "sales"}
         members = [Member(name, name, groups=frozenset({group})) for name, group in groups.items()]
         sync.commit_memberships(connection, source, members)
-    asked = deskhand("ask", "Is there a discount on walnuts?", "--ticket", "104", "--escalate")
+    asked = deskhand(
+        "ask",
+        "Is there a discount on walnuts?",
+        "--ticket",
+        "104",
+        "--public",
+        "--as-of",
+        "2026-05-20",
+        "--escalate",
+    )
     assert asked["declined"]
     made = asked["escalation"]
     again = deskhand("escalation", "add", str(asked["message"]), "--question", "Walnuts: any discount?")
@@ -365,6 +374,7 @@ def test_the_command_line_from_a_question_to_its_close(
     seen_by_worker = deskhand("escalation", "show", made, who=WORKER)
     assert seen_by_worker["question"] == "Is there a discount on walnuts?"
     assert seen_by_worker["history"] == []
+    assert (seen_by_worker["audience"], seen_by_worker["before"][:10]) == ("public", "2026-05-20")
     assert deskhand("escalation", "take", made, who=WORKER)["state"] == "taken"
     assert deskhand("escalation", "close", made, "--note", "No.", who=WORKER)["state"] == "closed"
     assert deskhand("escalation", "show", made)["note"] == "No."
