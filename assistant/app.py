@@ -16,6 +16,7 @@ from assistant.model import Audience, Line, Principal
 from assistant.retrieve import about
 from assistant.retrieve.about import About
 from assistant.store import customers, history, principals, search, secrets
+from assistant.store.blocked import Fingerprint
 from assistant.store.customers import Known
 from assistant.store.db import Database
 from assistant.store.search import Filters, Space
@@ -43,6 +44,11 @@ class Assistant:
     @cached_property
     def database(self) -> Database:
         return Database(servers.database_url(self.settings))
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Tells what was erased, so that no sync brings it back."""
+        return Fingerprint(self.settings)
 
     @cached_property
     def embedder(self) -> Embedder:

@@ -20,7 +20,7 @@ from assistant.model import Audience, Kind, Principal
 from assistant.retrieve.about import About
 from assistant.store import conversations, sources
 from assistant.store.search import Filters
-from assistant.surfaces import cli_customers, cli_eval, cli_people, cli_sources, cli_tickets
+from assistant.surfaces import cli_customers, cli_erase, cli_eval, cli_people, cli_sources, cli_tickets
 from assistant.surfaces.terminal import (
     As,
     Json,
@@ -45,6 +45,7 @@ app.add_typer(cli_sources.failure, name="failures")
 app.add_typer(cli_people.people, name="people")
 app.add_typer(cli_customers.customer, name="customer")
 app.add_typer(cli_tickets.ticket, name="ticket")
+app.add_typer(cli_erase.erase, name="erase")
 app.add_typer(models, name="models")
 app.add_typer(cli_eval.evaluation, name="eval")
 
