@@ -1,9 +1,9 @@
 """Erasing a customer or a person, and the proof that nothing is left.
 
 All goes in one transaction, and with it comes what keeps it from coming back
-(`blocked.py`). Its locks are taken in one order: the table of erasures, which every
-sync reads first; customers and messages; the queue, so that an ingest worker ends what
-it does; the documents. Afterwards dead rows are vacuumed out of the tables, the vector
+(`blocked.py`). It begins when whoever writes texts has ended and holds them off until it
+has: syncs, which read the table of erasures first, and by their own tables those who
+join customers, store answers or index. Afterwards dead rows are vacuumed out of the tables, the vector
 index and the planner's statistics, and all columns are searched (`personal.py`).
 
 What else holds texts of customers one day (examples and models of fine-tuning) is to
@@ -92,6 +92,7 @@ def plan(
 ) -> Report:
     """What `erase` would remove: the same, taken back. Raises `ConfigError` as it does."""
     with database.owner() as connection:
+        _alone(connection)
         report = _remove(connection, _subject(connection, kind, name, also), mentions=mentions)
         connection.rollback()
     return report
@@ -113,7 +114,7 @@ def erase(
     Raises `ConfigError` for somebody unknown, or where several could be meant.
     """
     with database.owner() as connection:
-        connection.execute(SQL["erasure_lock"])
+        _alone(connection)
         blocked.check(connection, fingerprint)
         subject = _subject(connection, kind, name, also)
         report = _remove(connection, subject, mentions=mentions)
@@ -237,15 +238,19 @@ def _accounts(connection: Conn, people: Sequence[str]) -> tuple[tuple[str, str],
 # ── the transaction ──────────────────────────────────────────────────────────
 
 
-def _remove(connection: Conn, subject: Subject, *, mentions: bool) -> Report:
-    """Everything but the block list. Raises `ConfigError` when there is nothing at all."""
+def _alone(connection: Conn) -> None:
+    """Nobody who writes texts is at work from here on, until the transaction ends."""
     connection.execute(SQL["erasure_lock"])
     connection.execute(SQL["erasure_lock_writers"])
+
+
+def _remove(connection: Conn, subject: Subject, *, mentions: bool) -> Report:
+    """Everything but the block list. Raises `ConfigError` when there is nothing at all."""
     values = _values(subject)
     gone = _documents(connection, values)
     values["ids"] = [row["id"] for row in gone]
     named = [row["id"] for row in connection.execute(SQL["erasure_mentions"], values)]
-    mentioned = connection.execute(SQL["erasure_lock_documents"], {"ids": named}).fetchall()
+    mentioned = connection.execute(SQL["erasure_told"], {"ids": named}).fetchall()
     if mentions and named:
         gone = _documents(connection, {**values, "more": named})
     values |= {
@@ -299,10 +304,9 @@ def _values(subject: Subject) -> dict[str, Any]:
 
 
 def _documents(connection: Conn, values: dict[str, Any]) -> list[Row]:
-    """The documents that go, locked; whoever indexes one of them has ended."""
-    ids = {"ids": [row["id"] for row in connection.execute(SQL["erasure_documents"], values)]}
-    connection.execute(SQL["erasure_lock_pending"], ids)
-    return connection.execute(SQL["erasure_lock_documents"], ids).fetchall()
+    """The documents that go."""
+    ids = [row["id"] for row in connection.execute(SQL["erasure_documents"], values)]
+    return connection.execute(SQL["erasure_told"], {"ids": ids}).fetchall()
 
 
 def _people(connection: Conn, subject: Subject, values: dict[str, Any]) -> dict[str, int]:

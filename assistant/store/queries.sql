@@ -710,17 +710,14 @@ select distinct key from erasure where lifted_at is null
 lock table erasure in access exclusive mode
 
 -- name: erasure_lock_writers
--- Customers being joined, and answers being stored: an answer locks what it cites, too.
-lock table customer, message in share row exclusive mode
+-- Whoever joins customers, stores an answer or indexes a document ends it first; others wait. In this
+-- order, since a conversation is stored with its customer first and its messages second.
+lock table customer, message, pending in exclusive mode
 
--- name: erasure_lock_pending
--- Waits for the worker that indexes one of them; in the same order as everybody else.
-select document_id from pending where document_id = any (%(ids)s) order by document_id for update
-
--- name: erasure_lock_documents
+-- name: erasure_told
 select d.id, d.source_id, s.name as source, d.external_id, d.kind, d.title, d.url
 from document d join source s on s.id = d.source_id
-where d.id = any (%(ids)s) order by d.id for update of d
+where d.id = any (%(ids)s) order by d.id
 
 -- name: blocked_among
 select hash, min(erasure_id) as erasure_id from blocked where hash = any (%(hashes)s) group by hash
