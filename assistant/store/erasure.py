@@ -264,12 +264,12 @@ def _remove(connection: Conn, subject: Subject, *, mentions: bool) -> Report:
     removed = dict(connection.execute(SQL["erasure_counts"], values).fetchone() or {})
     waiting = connection.execute(SQL["erasure_waiting"], values).fetchone() or {"documents": 0}
     for table, statement in (
-        ("conversation", "erasure_drop_conversations"),
-        ("document", "erasure_drop_documents"),
-        ("failure", "erasure_drop_failures"),
-        ("tombstone", "erasure_drop_tombstones"),
+        ("conversation", SQL["erasure_drop_conversations"]),
+        ("document", SQL["erasure_drop_documents"]),
+        ("failure", SQL["erasure_drop_failures"]),
+        ("tombstone", SQL["erasure_drop_tombstones"]),
     ):
-        removed[table] = connection.execute(SQL[statement], values).rowcount
+        removed[table] = connection.execute(statement, values).rowcount
     removed |= _people(connection, subject, values)
     removed |= _names(connection, values)
     removed = {table: count for table, count in sorted(removed.items()) if count}
@@ -314,12 +314,12 @@ def _people(connection: Conn, subject: Subject, values: dict[str, Any]) -> dict[
         for customer in subject.customers:
             connection.execute(SQL["customer_successor"], {"id": customer})
     removed = {
-        table: connection.execute(SQL[statement], values).rowcount
+        table: connection.execute(statement, values).rowcount
         for table, statement in (
-            ("customer", "erasure_drop_customers"),
-            ("membership", "erasure_drop_memberships"),
-            ("identity", "erasure_drop_identities"),
-            ("principal", "erasure_drop_people"),
+            ("customer", SQL["erasure_drop_customers"]),
+            ("membership", SQL["erasure_drop_memberships"]),
+            ("identity", SQL["erasure_drop_identities"]),
+            ("principal", SQL["erasure_drop_people"]),
         )
     }
     rights = connection.execute(SQL["erasure_clear_rights"], values).fetchone() or {"documents": 0}
@@ -329,15 +329,15 @@ def _people(connection: Conn, subject: Subject, values: dict[str, Any]) -> dict[
 def _names(connection: Conn, values: dict[str, Any]) -> dict[str, int]:
     """Names taken out of rows that stay."""
     return {
-        f"{table} (cleared)": connection.execute(SQL[statement], values).rowcount
+        f"{table} (cleared)": connection.execute(statement, values).rowcount
         for table, statement in (
-            ("held_prune", "erasure_clear_held"),
-            ("ticket links", "erasure_clear_links"),
-            ("ticket assignee", "erasure_clear_assignees"),
-            ("sync_run", "erasure_clear_runs"),
-            ("source", "erasure_clear_pauses"),
-            ("audit_log", "erasure_clear_trail"),
-            ("erasure", "erasure_clear_actors"),
+            ("held_prune", SQL["erasure_clear_held"]),
+            ("ticket links", SQL["erasure_clear_links"]),
+            ("ticket assignee", SQL["erasure_clear_assignees"]),
+            ("sync_run", SQL["erasure_clear_runs"]),
+            ("source", SQL["erasure_clear_pauses"]),
+            ("audit_log", SQL["erasure_clear_trail"]),
+            ("erasure", SQL["erasure_clear_actors"]),
         )
     }
 
