@@ -18,6 +18,7 @@ from assistant.retrieve import about
 from assistant.retrieve.about import About
 from assistant.retrieve.scope import Scope
 from assistant.store import conversations, customers, escalations, principals, search, secrets, sources
+from assistant.store.blocked import Fingerprint
 from assistant.store.customers import Known
 from assistant.store.db import Database
 from assistant.store.escalations import State
@@ -54,6 +55,11 @@ class Assistant:
     @cached_property
     def database(self) -> Database:
         return Database(servers.database_url(self.settings))
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Tells what was erased, so that no sync brings it back."""
+        return Fingerprint(self.settings)
 
     @cached_property
     def embedder(self) -> Embedder:

@@ -128,16 +128,16 @@ def _guarded(lock: Conn, run: Row, source: Source) -> None:
 
 def _sync(lock: Conn, run: Row, source: Source, connector: Connector) -> str | None:
     """Read on from the checkpoint. None: there is more; else the source was read, with a note or ''."""
-    database = assistant().database
+    database, fingerprint = assistant().database, assistant().fingerprint
     until = time.monotonic() + SLICE_SECONDS
     if _full(lock, run, source):
         return None
     more = _read_again(lock, run, source, connector)
     for batch in connector.sync(source.checkpoint):
-        loaded = load(lock, source, batch)
+        loaded = load(lock, source, batch, fingerprint)
         try:
             with database.writer() as connection:
-                commit_batch(connection, source, run["id"], loaded)
+                commit_batch(connection, source, run["id"], loaded, fingerprint)
         except Stale:
             sources.reread(lock, source.id)
             return None
@@ -154,15 +154,16 @@ def _read_again(lock: Conn, run: Row, source: Source, connector: Connector) -> b
     committed, hence a crash loses nothing.
     """
     until = time.monotonic() + SLICE_SECONDS / 2
+    fingerprint = assistant().fingerprint
     if source.checkpoint is None:  # everything is read anyway
         return False
     while ids := failures.due(lock, source, limit=AGAIN):
         if time.monotonic() > until:
             return True
         for some in _batches(connector.read(ids), BATCH_SIZE):
-            loaded = load(lock, source, Batch(tuple(some), source.checkpoint))
+            loaded = load(lock, source, Batch(tuple(some), source.checkpoint), fingerprint)
             with assistant().database.writer() as connection:
-                commit_batch(connection, source, run["id"], loaded)
+                commit_batch(connection, source, run["id"], loaded, fingerprint)
         failures.was_read(lock, source, ids)
     return False
 
@@ -176,14 +177,14 @@ def _full(lock: Conn, run: Row, source: Source) -> bool:
 
 
 def _permissions(lock: Conn, run: Row, source: Source, connector: Connector) -> str:
-    database = assistant().database
+    database, fingerprint = assistant().database, assistant().fingerprint
     members = list(_alive(lock, run, connector.memberships()))
     with database.writer() as connection:
-        commit_memberships(connection, source, members)
+        commit_memberships(connection, source, members, fingerprint)
     changed = 0
     for some in _batches(_alive(lock, run, connector.accesses()), ACCESSES):
         with database.writer() as connection:
-            changed += commit_accesses(connection, source, some)
+            changed += commit_accesses(connection, source, some, fingerprint)
     with database.writer() as connection:
         count(connection, run["id"], Counts(changed=changed))
     return ""

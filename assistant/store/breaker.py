@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from assistant.store import blocked
 from assistant.store.db import Conn, Row
 from assistant.store.sources import Source
 from assistant.store.sql import SQL
@@ -34,6 +35,7 @@ def admitted(connection: Conn, source: Source, run_id: int, ids: Sequence[str]) 
 
 def missing(connection: Conn, source: Source, run: Row, present: set[str]) -> tuple[list[str], str]:
     """What a complete inventory shows to be gone and may be deleted, and what to tell the admin, if anything."""
+    blocked.hold(connection)
     rows = connection.execute(
         SQL["document_before"], {"source": source.id, "before": run["started_at"]}
     ).fetchall()

@@ -236,6 +236,16 @@ def refresh_statistics(connection: Conn) -> bool:
     got = connection.execute("select pg_try_advisory_xact_lock(hashtext('deskhand.statistics')) as ok")
     if not (got.fetchone() or {"ok": False})["ok"]:
         return False
+    _count(connection)
+    return True
+
+
+def recount(connection: Conn) -> None:
+    """Recount now: a word that nobody has any more is not to be known."""
+    connection.execute("select pg_advisory_xact_lock(hashtext('deskhand.statistics'))")
+    _count(connection)
+
+
+def _count(connection: Conn) -> None:
     connection.execute(SQL["statistics_count"])
     connection.execute(SQL["statistics_terms"])
-    return True

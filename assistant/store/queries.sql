@@ -750,3 +750,269 @@ insert into audit_log (actor, action, object, detail) values (%(actor)s, %(actio
 -- name: evaluation_add
 insert into evaluation (kind, dataset, system, metrics, settings)
 values (%(kind)s, %(dataset)s, %(system)s, %(metrics)s, %(settings)s) returning id
+
+-- ── erasure ───────────────────────────────────────────────────────────────
+
+-- name: erasure_keys
+-- An erasure locks the table before it looks for anything, so what is written after reading this is
+-- either there for the erasure to find, or was read after it.
+select distinct key from erasure where lifted_at is null
+
+-- name: erasure_lock
+lock table erasure in access exclusive mode
+
+-- name: erasure_lock_writers
+-- Whoever joins customers, stores an answer or indexes a document ends it first; others wait. In this
+-- order, since a conversation is stored with its customer first and its messages second.
+lock table customer, message, pending, escalation in exclusive mode
+
+-- name: erasure_told
+select d.id, d.source_id, s.name as source, d.external_id, d.kind, d.title, d.url
+from document d join source s on s.id = d.source_id
+where d.id = any (%(ids)s) order by d.id
+
+-- name: blocked_among
+select hash, min(erasure_id) as erasure_id from blocked where hash = any (%(hashes)s) group by hash
+
+-- name: blocked_add
+insert into blocked (hash, erasure_id, source_id) values (%(hash)s, %(erasure)s, %(source)s) on conflict do nothing
+
+-- name: document_leave_out
+-- Without a tombstone, which would name it.
+delete from document
+where source_id = %(source)s and (external_id = any (%(ids)s) or parent = any (%(ids)s) and parent <> '')
+
+-- name: erasure_customers
+select id, realm, external_id, name, coalesce(same_as, id) as stands_for from customer
+where id::text = %(name)s or lower(name) = %(name)s or lower(external_id) = %(name)s
+  or lower(realm || ' ' || external_id) = %(name)s or %(name)s = any (domains)
+order by id
+
+-- name: erasure_domains
+-- Of these customers alone: what somebody else has too stands for nobody.
+select distinct d as domain from customer c, unnest(c.domains) d
+where c.id = any (%(ids)s)
+  and not exists (select from customer o where o.id <> all (%(ids)s) and d = any (o.domains))
+
+-- name: erasure_people_of_customer
+select t.requester as name, lower(t.requester_email) as email
+from ticket t join document d on d.id = t.document_id
+where d.customer_id = any (%(ids)s) and t.requester_email <> ''
+  and (split_part(lower(t.requester_email), '@', 2) = any (%(domains)s) or lower(t.requester_email) = any (%(accounts)s))
+union
+select name, id from principal where split_part(id, '@', 2) = any (%(domains)s) or id = any (%(accounts)s)
+
+-- name: erasure_names_of_person
+select name from principal where id = %(email)s
+union select requester from ticket where lower(requester_email) = %(email)s
+union select name from customer where lower(external_id) = %(email)s
+
+-- name: erasure_customers_of_person
+select id from customer where lower(external_id) = %(email)s
+
+-- name: erasure_accounts
+select distinct realm, name from identity where principal_id = any (%(people)s)
+union select distinct realm, e from source, unnest(%(people)s::text[]) e
+
+-- name: erasure_trail
+-- As the trail names whose account an admin said it is.
+select lower(s.name || ' ' || i.name) as object from identity i join source s on s.id = i.source_id
+where (i.realm, i.name) in (select r, a from unnest(%(realms)s::text[], %(logins)s::text[]) n (r, a))
+
+-- name: erasure_documents
+with own as (
+  select d.id, d.source_id, d.external_id
+  from document d join source s on s.id = d.source_id left join ticket t on t.document_id = d.id
+  where d.customer_id = any (%(customers)s) or d.id = any (%(more)s)
+    or lower(t.requester_email) = any (%(requesters)s)
+    or t.requester_email = '' and lower(s.realm || ' ' || t.requester) = any (%(accounts)s)
+)
+select id from own
+union select d.id from document d join own o on d.source_id = o.source_id and d.parent = o.external_id
+
+-- name: erasure_mentions
+-- What an assignee is called is taken out, and so are rights; anything else that names somebody is a mention.
+select d.id from document d
+where d.id <> all (%(ids)s) and (
+  d.title ~* %(pattern)s or d.url ~* %(pattern)s or d.external_id ~* %(pattern)s or d.parent ~* %(pattern)s
+  or d.metadata::text ~* %(pattern)s
+  or exists (select from chunk c where c.document_id = d.id
+             and (c.text ~* %(pattern)s or array_to_string(c.headings, ' ') ~* %(pattern)s))
+  or exists (select from digest g where g.document_id = d.id and g.text ~* %(pattern)s)
+  or exists (select from ticket t where t.document_id = d.id
+             and ((to_jsonb(t) - 'assignee' - 'acl')::text ~* %(pattern)s
+                  or t.assignee ~* %(pattern)s and lower(t.assignee) <> all (%(assignees)s)))
+  or exists (select from pending p where p.document_id = d.id
+             and case when p.form = 'parts' then convert_from(p.body, 'UTF8') ~* %(pattern)s
+                 else encode(p.body, 'escape') ~* %(pattern)s end))
+
+-- name: erasure_conversations
+select c.id from conversation c
+where c.customer_id = any (%(customers)s) or c.principal_id = any (%(people)s) or c.title ~* %(pattern)s
+  or exists (
+    select from message m where m.conversation_id = c.id and (
+      m.content ~* %(pattern)s or m.searched ~* %(pattern)s or m.refusal ~* %(pattern)s
+      or exists (select from citation x where x.message_id = m.id
+                 and (x.document_id = any (%(ids)s) or x.quote ~* %(pattern)s))
+      or exists (select from feedback f where f.message_id = m.id
+                 and (f.comment ~* %(pattern)s or f.principal_id = any (%(people)s)))))
+
+-- name: erasure_counts
+-- What goes with a document, a conversation or a person without being named.
+select (select count(*) from ticket where document_id = any (%(ids)s)) as ticket,
+  (select count(*) from chunk where document_id = any (%(ids)s)) as chunk,
+  (select count(*) from digest where document_id = any (%(ids)s)) as digest,
+  (select count(*) from pending where document_id = any (%(ids)s)) as pending,
+  (select count(*) from message where conversation_id = any (%(talks)s)) as message,
+  (select count(*) from citation x join message m on m.id = x.message_id where m.conversation_id = any (%(talks)s)) as citation,
+  (select count(*) from feedback f join message m on m.id = f.message_id where m.conversation_id = any (%(talks)s)) as feedback
+
+-- name: erasure_chunks
+select id from chunk where document_id = any (%(ids)s)
+
+-- name: erasure_drop_escalations
+delete from escalation e
+where e.customer_id = any (%(customers)s) or e.ticket_id = any (%(ids)s) or e.principal_id = any (%(people)s)
+  or e.question ~* %(pattern)s or e.note ~* %(pattern)s
+  or e.message_id in (select id from message where conversation_id = any (%(talks)s))
+
+-- name: erasure_drop_conversations
+delete from conversation where id = any (%(talks)s)
+
+-- name: erasure_drop_documents
+delete from document where id = any (%(ids)s)
+
+-- name: erasure_drop_failures
+delete from failure f
+where f.external_id ~* %(pattern)s or f.parent ~* %(pattern)s or f.reason ~* %(pattern)s
+  or (f.source_id, f.external_id) in (select s, e from unnest(%(sources)s::int[], %(names)s::text[]) n (s, e))
+  or (f.source_id, f.parent) in (select s, e from unnest(%(sources)s::int[], %(names)s::text[]) n (s, e))
+
+-- name: erasure_drop_tombstones
+delete from tombstone t
+where t.external_id ~* %(pattern)s
+  or (t.source_id, t.external_id) in (select s, e from unnest(%(sources)s::int[], %(names)s::text[]) n (s, e))
+
+-- name: erasure_drop_customers
+delete from customer where id = any (%(customers)s)
+
+-- name: erasure_drop_memberships
+delete from membership m
+where (m.realm, m.user_name) in (select r, a from unnest(%(realms)s::text[], %(logins)s::text[]) n (r, a))
+
+-- name: erasure_drop_identities
+delete from identity i
+where (i.realm, i.name) in (select r, a from unnest(%(realms)s::text[], %(logins)s::text[]) n (r, a))
+
+-- name: erasure_drop_people
+delete from principal where id = any (%(people)s)
+
+-- name: erasure_clear_held
+update held_prune h set missing = array(
+  select m from unnest(h.missing) m where coalesce(m !~* %(pattern)s, true) and (h.source_id, m) not in
+    (select s, e from unnest(%(sources)s::int[], %(names)s::text[]) n (s, e)))
+where array_to_string(h.missing, ' ') ~* %(pattern)s or exists (
+  select from unnest(%(sources)s::int[], %(names)s::text[]) n (s, e) where h.source_id = s and e = any (h.missing))
+
+-- name: erasure_clear_links
+update ticket t set links = coalesce((
+    select jsonb_agg(l) from jsonb_array_elements(t.links) l where (d.source_id, l->>'external_id') not in
+      (select s, e from unnest(%(sources)s::int[], %(names)s::text[]) n (s, e))), '[]')
+from document d
+where d.id = t.document_id and exists (
+  select from jsonb_array_elements(t.links) l
+  join unnest(%(sources)s::int[], %(names)s::text[]) n (s, e) on s = d.source_id and e = l->>'external_id')
+
+-- name: erasure_clear_assignees
+update ticket set assignee = '' where lower(assignee) = any (%(assignees)s)
+
+-- name: erasure_clear_rights
+-- A right of somebody who is gone; what nobody else may read then is read by nobody.
+with d as (update document set acl = array(select a from unnest(acl) a where a <> all (%(tokens)s)) where acl && %(tokens)s
+  returning id),
+  t as (update ticket set acl = array(select a from unnest(acl) a where a <> all (%(tokens)s)) where acl && %(tokens)s),
+  g as (update digest set acl = array(select a from unnest(acl) a where a <> all (%(tokens)s)),
+    narrow = case when narrow is not null then array(select a from unnest(narrow) a where a <> all (%(tokens)s)) end
+    where acl && %(tokens)s or narrow && %(tokens)s),
+  c as (update chunk set acl = array(select a from unnest(acl) a where a <> all (%(tokens)s)),
+    narrow = case when narrow is not null then array(select a from unnest(narrow) a where a <> all (%(tokens)s)) end
+    where acl && %(tokens)s or narrow && %(tokens)s),
+  k as (update customer set acl = array(select a from unnest(acl) a where a <> all (%(tokens)s)) where acl && %(tokens)s)
+select count(*) as documents from d
+
+-- name: erasure_clear_runs
+update sync_run set error = case when error ~* %(pattern)s then '(erased)' else error end,
+  note = case when note ~* %(pattern)s then '(erased)' else note end
+where error ~* %(pattern)s or note ~* %(pattern)s
+
+-- name: erasure_clear_pauses
+update source set paused = '(erased)' where paused ~* %(pattern)s
+
+-- name: erasure_clear_trail
+-- That something was done stays, who and to whom goes.
+update audit_log set
+  actor = case when lower(actor) = any (%(people)s) then '(erased)' else actor end,
+  object = case when object ~* %(pattern)s or lower(object) = any (%(trail)s) then '(erased)' else object end,
+  detail = case when detail::text ~* %(pattern)s then '{}' else detail end
+where lower(actor) = any (%(people)s) or object ~* %(pattern)s or lower(object) = any (%(trail)s) or detail::text ~* %(pattern)s
+
+-- name: erasure_clear_actors
+update erasure set actor = '(erased)' where lower(actor) = any (%(people)s)
+
+-- name: erasure_clear_escalations
+update escalation set changed_by = '(erased)' where lower(changed_by) = any (%(people)s)
+
+-- name: erasure_waiting
+select count(*) as documents from pending where document_id <> all (%(ids)s) and not parked
+
+-- name: erasure_add
+insert into erasure (actor, kind, key, report) values (%(actor)s, %(kind)s, %(key)s, %(report)s) returning id
+
+-- name: erasure_reported
+update erasure set report = %(report)s where id = %(id)s
+
+-- name: erasure_left
+-- Rows that still point to what was erased, by table and column; there are none.
+select * from (
+  select 'document.external_id' as place, count(*) as rows from document where (source_id, external_id) in
+    (select s, e from unnest(%(sources)s::int[], %(names)s::text[]) n (s, e))
+  union all select 'document.parent', count(*) from document where (source_id, parent) in
+    (select s, e from unnest(%(sources)s::int[], %(names)s::text[]) n (s, e))
+  union all select 'failure.external_id', count(*) from failure where (source_id, external_id) in
+    (select s, e from unnest(%(sources)s::int[], %(names)s::text[]) n (s, e))
+  union all select 'failure.parent', count(*) from failure where (source_id, parent) in
+    (select s, e from unnest(%(sources)s::int[], %(names)s::text[]) n (s, e))
+  union all select 'tombstone.external_id', count(*) from tombstone where (source_id, external_id) in
+    (select s, e from unnest(%(sources)s::int[], %(names)s::text[]) n (s, e))
+  union all select 'held_prune.missing', count(*) from held_prune, unnest(missing) m where (source_id, m) in
+    (select s, e from unnest(%(sources)s::int[], %(names)s::text[]) n (s, e))
+  union all select 'ticket.links', count(*) from ticket t join document d on d.id = t.document_id,
+    jsonb_array_elements(t.links) l where (d.source_id, l->>'external_id') in
+    (select s, e from unnest(%(sources)s::int[], %(names)s::text[]) n (s, e))
+  union all select 'chunk.id', count(*) from chunk where id = any (%(chunks)s)
+  union all select 'chunk.document_id', count(*) from chunk where document_id = any (%(ids)s)
+  union all select 'chunk.customer_id', count(*) from chunk where customer_id = any (%(customers)s)
+  union all select 'digest.document_id', count(*) from digest where document_id = any (%(ids)s)
+  union all select 'ticket.document_id', count(*) from ticket where document_id = any (%(ids)s)
+  union all select 'pending.document_id', count(*) from pending where document_id = any (%(ids)s)
+  union all select 'citation.document_id', count(*) from citation where document_id = any (%(ids)s)
+  union all select 'citation.chunk_id', count(*) from citation where chunk_id = any (%(chunks)s)
+  union all select 'escalation.ticket_id', count(*) from escalation where ticket_id = any (%(ids)s)
+  union all select 'escalation.customer_id', count(*) from escalation where customer_id = any (%(customers)s)
+  union all select 'conversation.id', count(*) from conversation where id = any (%(talks)s)
+  union all select 'conversation.customer_id', count(*) from conversation where customer_id = any (%(customers)s)
+  union all select 'customer.id', count(*) from customer where id = any (%(customers)s)
+  union all select 'principal.id', count(*) from principal where id = any (%(people)s)
+) left_over where rows > 0
+
+-- name: erasure_all
+select e.id, e.at, e.actor, e.kind, e.lifted_at, e.report, (select count(*) from blocked b where b.erasure_id = e.id) as blocked
+from erasure e order by e.id desc
+
+-- name: erasure_lift
+with gone as (delete from blocked where erasure_id = %(id)s returning source_id),
+  origin as (select array(select distinct source_id from gone where source_id is not null order by 1) as sources)
+update erasure set lifted_at = coalesce(lifted_at, now()),
+  report = case when lifted_at is null then jsonb_set(report, '{sources}', to_jsonb(origin.sources)) else report end
+from origin where id = %(id)s
+returning report

@@ -14,7 +14,8 @@ from assistant.errors import ConfigError
 KEY_FILE = "secret.key"
 
 
-def _key(settings: Settings) -> bytes:
+def key(settings: Settings) -> bytes:
+    """The installation's key; a key file is made where there is none. Raises `ConfigError`."""
     if settings.key is not None:
         return settings.key.get_secret_value().encode()
     path: Path = settings.state / KEY_FILE
@@ -38,7 +39,7 @@ def _key(settings: Settings) -> bytes:
 
 def _fernet(settings: Settings) -> Fernet:
     try:
-        return Fernet(_key(settings))
+        return Fernet(key(settings))
     except ValueError as error:
         raise ConfigError(
             "DESKHAND_KEY is not a Fernet key (32 bytes, URL-safe base64). Nothing was changed."

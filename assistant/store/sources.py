@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg.errors import LockNotAvailable
+
 from assistant.errors import ConfigError
 from assistant.store import schedule
 from assistant.store.db import Conn, Row
@@ -177,6 +179,23 @@ def change(connection: Conn, source_id: int, settings: Mapping[str, Any]) -> Non
 def reread(connection: Conn, source_id: int) -> None:
     """Forget the checkpoint: the next slice reads everything, and what is unchanged is not embedded again."""
     connection.execute(SQL["source_reread"], {"id": source_id})
+
+
+def start_over(connection: Conn, source: Source) -> None:
+    """Have it read from its beginning. Waits until no worker is in the middle of it, who would
+    overwrite the checkpoint; give it a connection that commits by itself."""
+    run_id = request(connection, source)
+    try:
+        with connection.transaction():
+            connection.execute("set local lock_timeout = '2min'")
+            connection.execute("select pg_advisory_xact_lock(%s, %s)", (ACTIVE_RUN_LOCK, run_id % 2**31))
+            reread(connection, source.id)
+            request(connection, source)  # unless the run goes on, it ended just now
+    except LockNotAvailable as error:
+        raise ConfigError(
+            f"«{source.name}» is being synced, so it could not be told to begin anew. Nothing was lost; "
+            "run the same again when `deskhand status` shows that it is done."
+        ) from error
 
 
 def stored(connection: Conn, source_id: int) -> bool:

@@ -28,8 +28,10 @@ from assistant.model import (
     SourceDocument,
     Upsert,
 )
-from assistant.store import breaker, customers, escalations
+from assistant.store import blocked, breaker, customers, escalations
+from assistant.store.blocked import Fingerprint
 from assistant.store.db import Conn, Row
+from assistant.store.db import clean as _clean
 from assistant.store.sources import Source
 from assistant.store.sql import SQL
 
@@ -83,15 +85,14 @@ def _plain(value: object) -> object:
     return str(value)
 
 
-def _clean(value: Any) -> Any:
-    """Without what PostgreSQL can't hold: NUL characters and lone surrogates."""
-    if isinstance(value, str):
-        return value.replace("\x00", "").encode("utf-8", "replace").decode()
-    return value
+def commit_batch(
+    connection: Conn, source: Source, run_id: int, batch: Batch, fingerprint: Fingerprint | None = None
+) -> Counts:
+    """Apply `batch`, without what was erased, and its checkpoint; the caller's transaction makes them one.
 
-
-def commit_batch(connection: Conn, source: Source, run_id: int, batch: Batch) -> Counts:
-    """Apply `batch` and its checkpoint; the caller's transaction makes them one. Raises `Stale`."""
+    Raises `Stale`, and `ConfigError` when something was erased and `fingerprint` can't tell what.
+    """
+    batch = blocked.without(connection, source, batch, fingerprint)
     counts = Counts()
     upserts: dict[str, SourceDocument] = {}
     for change in batch.changes:  # In a batch, what comes later is newer.
@@ -193,8 +194,14 @@ def _access(connection: Conn, source: Source, changes: Iterable[AccessChanged], 
             connection.execute(SQL["access_spread"], {"ids": [row["id"]]})
 
 
-def commit_accesses(connection: Conn, source: Source, changes: Sequence[AccessChanged]) -> int:
+def commit_accesses(
+    connection: Conn,
+    source: Source,
+    changes: Sequence[AccessChanged],
+    fingerprint: Fingerprint | None = None,
+) -> int:
     """Store who may read these documents now; returns for how many that is news."""
+    changes = blocked.admitted(connection, source, changes, fingerprint)
     accesses = [{"id": _clean(c.external_id), "acl": acl(source, c.access)} for c in changes]
     rows = connection.execute(
         SQL["accesses_changed"], {"source": source.id, "accesses": json.dumps(accesses)}
@@ -204,7 +211,7 @@ def commit_accesses(connection: Conn, source: Source, changes: Sequence[AccessCh
     return len(rows)
 
 
-def load(connection: Conn, source: Source, batch: Batch) -> Batch:
+def load(connection: Conn, source: Source, batch: Batch, fingerprint: Fingerprint | None = None) -> Batch:
     """`batch` with the bodies that had to be fetched: only of revisions the store doesn't have.
 
     What can't be fetched becomes `Failed`. Raises `SourceError` when the source gives out, but
@@ -217,6 +224,8 @@ def load(connection: Conn, source: Source, batch: Batch) -> Batch:
     ]
     if not lazy:
         return batch
+    with connection.transaction():
+        batch = blocked.without(connection, source, batch, fingerprint)
     rows = connection.execute(
         SQL["document_known"], {"source": source.id, "ids": [_clean(i) for i in lazy]}
     ).fetchall()
@@ -235,7 +244,10 @@ def load(connection: Conn, source: Source, batch: Batch) -> Batch:
             return Failed(name, str(error), parent)
         except SourceBusy as error:
             # One file that never comes must not hold up the rest for ever.
-            tries = fail(connection, source.id, name, "read", str(error), parent=parent)
+            with connection.transaction():  # it may have been erased while it was fetched
+                if not blocked.admitted(connection, source, [change], fingerprint):
+                    return Failed(name, "", parent)
+                tries = fail(connection, source.id, name, "read", str(error), parent=parent)
             if error.retry_after is not None or tries < FETCH_TRIES:
                 raise
             return Failed(name, str(error), parent)
@@ -333,13 +345,15 @@ def count(connection: Conn, run_id: int, counts: Counts) -> None:
     )
 
 
-def commit_memberships(connection: Conn, source: Source, members: Iterable[Member]) -> int:
+def commit_memberships(
+    connection: Conn, source: Source, members: Iterable[Member], fingerprint: Fingerprint | None = None
+) -> int:
     """Replace the source's users and groups by `members`; returns how many users there are.
 
     A user with a verified e-mail address becomes (or joins) the person of that address. Read
     from the source first, written afterwards: no transaction waits for a network.
     """
-    members = list(members)
+    members = blocked.members(connection, source, list(members), fingerprint)
     connection.execute("select pg_advisory_xact_lock(hashtext(%s))", (f"members {source.id}",))
     seen: list[str] = []
     for member in members:

@@ -23,6 +23,7 @@ from assistant.store import conversations, sources
 from assistant.store.search import Filters
 from assistant.surfaces import (
     cli_customers,
+    cli_erase,
     cli_escalations,
     cli_eval,
     cli_models,
@@ -56,6 +57,7 @@ app.add_typer(cli_sources.failure, name="failures")
 app.add_typer(cli_people.people, name="people")
 app.add_typer(cli_customers.customer, name="customer")
 app.add_typer(cli_tickets.ticket, name="ticket")
+app.add_typer(cli_erase.erase, name="erase")
 app.add_typer(cli_escalations.escalation, name="escalation")
 app.add_typer(cli_models.models, name="models")
 app.add_typer(cli_eval.evaluation, name="eval")

@@ -57,7 +57,7 @@ def carry(
     """Carry one waiting run as a worker does; its row afterwards."""
 
     def turn(connector: Connector, job: Job = Job.SYNC) -> dict[str, object]:
-        here = SimpleNamespace(database=desk.database, connector=lambda _source: connector)
+        here = SimpleNamespace(database=desk.database, fingerprint=None, connector=lambda _source: connector)
         monkeypatch.setattr(worker, "assistant", lambda: here)
         assert worker._turn((job,)), "a run was waiting"
         return desk.rows("select * from sync_run where job = %s order by id desc limit 1", job.value)[0]

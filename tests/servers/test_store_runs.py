@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 import time
 from collections.abc import Callable
 
@@ -204,3 +205,22 @@ def test_deletions_a_sync_reports_pass_the_same_breaker(desk: Desk) -> None:
     desk.rows("update sync_run set prune_all = true returning 1")
     desk.batch(*[Delete(name) for name in names])
     assert desk.rows("select from document") == []
+
+
+def test_a_source_starts_over_only_when_nobody_is_in_the_middle_of_it(desk: Desk) -> None:
+    """A slice that began before would write its own checkpoint over the new beginning."""
+    with desk.database.connect() as worker, desk.database.connect() as own:
+        assert sources.carry(worker, desk.run) is not None
+        thread = threading.Thread(target=sources.start_over, args=(own, desk.source))
+        thread.start()
+        for _ in range(600):
+            if worker.execute("select from pg_locks where locktype = 'advisory' and not granted").fetchall():
+                break
+            threading.Event().wait(0.05)
+        desk.batch(Upsert(document("a")), checkpoint={"at": 7})
+        assert thread.is_alive()
+        worker.execute("select pg_advisory_unlock_all()")
+        thread.join(60)
+    with desk.database.writer() as connection:
+        assert sources.get(connection, "files").checkpoint is None
+        assert sources.active(connection, desk.source.id) == [desk.run], "the same run reads it all"

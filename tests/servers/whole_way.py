@@ -40,13 +40,14 @@ class WholeWay:
         connector = self.assistant.connector(source)
         members = list(connector.memberships())
         with database.writer() as connection:
-            sync.commit_memberships(connection, source, members)
+            sync.commit_memberships(connection, source, members, self.assistant.fingerprint)
         for batch in connector.sync(source.checkpoint):
             with database.writer() as connection:
-                sync.commit_batch(connection, source, run, sync.load(connection, source, batch))
+                loaded = sync.load(connection, source, batch, self.assistant.fingerprint)
+                sync.commit_batch(connection, source, run, loaded, self.assistant.fingerprint)
         changed = list(connector.accesses())
         with database.writer() as connection:
-            sync.commit_accesses(connection, source, changed)
+            sync.commit_accesses(connection, source, changed, self.assistant.fingerprint)
         connector.close()
         while self.assistant.pipeline.run_batch():
             pass
