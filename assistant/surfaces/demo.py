@@ -17,7 +17,7 @@ from assistant.config import settings
 from assistant.store import sources
 from assistant.store.db import Conn
 from assistant.surfaces.answers import drain
-from assistant.surfaces.cli import pull_needed
+from assistant.surfaces.cli_models import pull_needed
 from assistant.surfaces.cli_sources import follow
 from assistant.surfaces.terminal import opened, out
 

@@ -25,6 +25,8 @@ As = Annotated[
     str, typer.Option("--as", metavar="EMAIL", help="Whose permissions hold. Default: DESKHAND_PRINCIPAL.")
 ]
 
+Days = Annotated[int, typer.Option("--days", min=1, max=36_500, help="Of the last so many days.")]
+
 
 @contextmanager
 def opened() -> Generator[Assistant]:
@@ -38,6 +40,15 @@ def opened() -> Generator[Assistant]:
 
 def asker(assistant: Assistant, given: str) -> Any:
     return assistant.principal(given or assistant.settings.principal)
+
+
+def ago(days: int) -> dt.datetime:
+    return dt.datetime.now(dt.UTC) - dt.timedelta(days=days)
+
+
+def show_number(message: int, verdicts: str) -> None:
+    """How to say whether an answer helped."""
+    out.print(f"\nDid it help? `deskhand feedback add {message} {verdicts}`", style="dim", markup=False)
 
 
 def print_json(value: object) -> None:
