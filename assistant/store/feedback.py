@@ -18,12 +18,10 @@ from assistant.store.sql import SQL
 
 SOLVED = ("solved", "closed", "resolved", "done")
 """of the statuses of a closed ticket those that speak for its last answer"""
-OUTCOMES = ("solved", "reopened")
-"""what becomes of a ticket after a draft; nobody says it, so it is no person's verdict"""
 
 
 class Verdict(StrEnum):
-    """What a person can say of an answer."""
+    """What is said of an answer: by whoever asked, and in the end by the ticket."""
 
     UP = "up"
     DOWN = "down"
@@ -31,10 +29,17 @@ class Verdict(StrEnum):
     SOURCE_OUTDATED = "source_outdated"
     ACCEPTED = "accepted"
     """it was used, as a draft that was sent"""
+    SOLVED = "solved"
+    REOPENED = "reopened"
 
     @property
     def of_source(self) -> bool:
         return self in (Verdict.SOURCE_WRONG, Verdict.SOURCE_OUTDATED)
+
+    @property
+    def of_ticket(self) -> bool:
+        """What became of it after a draft, which is nobody's to say."""
+        return self in (Verdict.SOLVED, Verdict.REOPENED)
 
 
 def add(
@@ -51,6 +56,8 @@ def add(
             f"You have no answer with the number {message}. Nothing was stored; `deskhand ask` prints the number "
             "under each answer, and only whoever asked can judge it (`--as`)."
         )
+    if verdict.of_ticket:
+        raise ConfigError(f"«{verdict}» is what the ticket says, and is noted by itself. Nothing was stored.")
     if verdict.of_source and source not in about["markers"]:
         cited = ", ".join(map(str, about["markers"])) or "none"
         raise ConfigError(
@@ -75,7 +82,7 @@ def record_outcomes(connection: Conn) -> int:
 
 
 def listing(
-    connection: Conn, *, since: dt.datetime, verdict: str | None = None, limit: int = 100
+    connection: Conn, *, since: dt.datetime, verdict: Verdict | None = None, limit: int = 100
 ) -> list[Row]:
     """Verdicts with the question, the model and the titles of what was cited, the latest first."""
     values = {"since": since, "verdict": verdict, "limit": limit}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated
 
-import click
 import typer
 from rich.markup import escape
 
@@ -24,7 +23,6 @@ feedback = typer.Typer(no_args_is_help=True, help="What people say of answers.")
 gaps = typer.Typer(no_args_is_help=True, help="What people ask and the sources don't have.")
 documents = typer.Typer(no_args_is_help=True, help="Documents that somebody should look at.")
 
-VERDICTS = [*(verdict.value for verdict in Verdict), *store.OUTCOMES]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="So many at most.")]
 
 
@@ -51,9 +49,7 @@ def add(
 @feedback.command("list")
 def list_feedback(
     days: Days = 90,
-    verdict: Annotated[
-        str | None, typer.Option(click_type=click.Choice(VERDICTS), help="Only these.")
-    ] = None,
+    verdict: Annotated[Verdict | None, typer.Option(help="Only these.")] = None,
     limit: Limit = 100,
     as_json: Json = False,
 ) -> None:

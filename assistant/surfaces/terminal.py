@@ -75,7 +75,7 @@ def print_rows(
     for heading in columns.values():
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(show(row.get(key)) for key in columns))
+        table.add_row(*(_escape(show(row.get(key))) for key in columns))
     out.print(table)
 
 

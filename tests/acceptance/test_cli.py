@@ -165,7 +165,8 @@ def test_a_verdict_is_whoever_asked_s_and_the_knowledge_owner_sees_it(desk: Sett
     ):
         assert refused.returncode == 1
         assert "Nothing was stored" in refused.stderr
-    said = ("source_outdated", "--source", "1", "--comment", "ask joe@globex.example", "--as", MARA)
+    comment = "[/b] ask joe@globex.example"
+    said = ("source_outdated", "--source", "1", "--comment", comment, "--as", MARA)
     for verdict in (("down",), ("up",), said):
         who = () if "--as" in verdict else ("--as", MARA)
         assert deskhand(desk, "feedback", "add", number, *verdict, *who).returncode == 0
@@ -173,7 +174,7 @@ def test_a_verdict_is_whoever_asked_s_and_the_knowledge_owner_sees_it(desk: Sett
     own = {row["verdict"]: row for row in rows if row["message"] == int(number)}
     assert set(own) == {"up", "source_outdated"}
     assert own["up"]["question"] == question
-    assert own["source_outdated"]["comment"] == "ask (e-mail address)"
+    assert own["source_outdated"]["comment"] == "[/b] ask (e-mail address)"
     assert len(own["source_outdated"]["documents"]) == 1
     only = from_json(deskhand(desk, "feedback", "list", "--verdict", "up", "--json"))
     assert {row["verdict"] for row in only} == {"up"}

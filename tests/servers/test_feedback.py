@@ -138,10 +138,11 @@ def test_the_database_itself_keeps_people_apart(
 
 def test_nobody_says_what_became_of_a_ticket(pages: Desk) -> None:
     message = ask(pages, passage(pages, "ports"))
-    for values in ("'solved'", "'reopened'"):
+    for verdict in (Verdict.SOLVED, Verdict.REOPENED):
+        assert "noted by itself" in refused(pages, message, verdict)
         with pytest.raises(CheckViolation), pages.database.reader(ADA, Audience.INTERNAL) as connection:
             connection.execute(
-                f"insert into feedback (message_id, verdict) values ({message}, {values})".encode()
+                f"insert into feedback (message_id, verdict) values ({message}, '{verdict}')".encode()
             )
 
 
@@ -196,7 +197,7 @@ def test_a_second_verdict_of_the_same_kind_replaces_the_first(pages: Desk) -> No
         ("source_wrong", "", "Purge"),
         ("accepted", "", "Ports", "Purge"),
     }
-    only = told(pages, verdict="down")[0]
+    only = told(pages, verdict=Verdict.DOWN)[0]
     assert (only["question"], only["model"], only["message"]) == ("Is it so?", "small", message)
     assert "ada" not in str(told(pages)), "not by whom"
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
-import tracemalloc
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
 from assistant.app import Assistant
@@ -119,47 +116,3 @@ def test_a_document_that_is_gone_is_not_named(asking: Asking) -> None:
     asking.ask(AZURE[0], found=("storage", "prices"))
     asking.desk.rows("delete from document where external_id = 'storage' returning id")
     assert [d["title"] for d in asking.gaps()[0].documents] == ["Prices"]
-
-
-# ── grouping ─────────────────────────────────────────────────────────────────
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-def noisy(topics: int, rows: int, spread: float, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((topics, 384))
-    return unit(centres[np.arange(rows) % topics] + spread * rng.standard_normal((rows, 384)))
-
-
-@pytest.mark.parametrize("spread", [0.3, 0.8, 1.0])
-@pytest.mark.parametrize("threshold", [0.4, 0.55])
-def test_grouping_is_average_linkage(spread: float, threshold: float) -> None:
-    from scipy.cluster.hierarchy import fcluster, linkage
-
-    vectors = noisy(20, 400, spread)
-    labels = fcluster(linkage(vectors.astype(float), "average", metric="cosine"), 1 - threshold, "distance")
-    expected = {frozenset(np.flatnonzero(labels == label).tolist()) for label in set(labels.tolist())}
-    assert {frozenset(group) for group in gaps.groups(vectors, threshold)} == expected
-
-
-def test_grouping_of_few_of_equals_and_of_none() -> None:
-    one = noisy(1, 1, 0.0)
-    assert gaps.groups(np.zeros((0, 384), np.float32)) == []
-    assert gaps.groups(one) == [[0]]
-    assert [sorted(g) for g in gaps.groups(np.repeat(one, 50, axis=0))] == [list(range(50))]
-    assert gaps.middle(unit(np.array([[1.0, 0.0], [1.0, 0.5], [1.0, 1.0]])), [0, 1, 2]) == 1
-
-
-def test_ten_thousand_questions_take_seconds_and_little_memory() -> None:
-    vectors = noisy(1000, 10_000, 0.6)
-    tracemalloc.start()
-    started = time.process_time()
-    found = gaps.groups(vectors)
-    seconds, peak = time.process_time() - started, tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert sorted(map(len, found)) == [10] * 1000
-    assert peak < 120e6, "no matrix of all distances, which would take 400 MB"
-    assert seconds < 60
