@@ -43,6 +43,8 @@ def find(assistant: Assistant, *, since: dt.datetime, limit: int = 20) -> tuple[
     """The largest gaps, and how many questions were looked at."""
     with assistant.database.writer() as connection:
         rows = feedback.unanswered(connection, since=since, limit=QUESTIONS)
+    if not rows:
+        return [], 0
     vectors = _vectors(assistant, rows)
     found: list[Gap] = []
     with assistant.database.writer() as connection:
@@ -74,7 +76,7 @@ def _vectors(assistant: Assistant, rows: Sequence[Row]) -> Vectors:
     missing = [row["question"] for row in rows if row["vector"] is None]
     encoded = iter(assistant.embedder.encode(missing) if missing else ())
     made: list[Any] = [next(encoded) if row["vector"] is None else row["vector"].to_numpy() for row in rows]
-    return np.array(made, np.float32).reshape(len(rows), -1)
+    return np.array(made, np.float32)
 
 
 def _nearest(asked: Sequence[Row]) -> list[int]:

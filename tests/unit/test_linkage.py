@@ -30,10 +30,11 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("spread", [0.3, 0.8, 1.0])
 @pytest.mark.parametrize("threshold", [0.4, 0.55])
 def test_grouping_is_average_linkage(spread: float, threshold: float) -> None:
-    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.cluster import hierarchy
 
     vectors = noisy(20, 400, spread)
-    labels = fcluster(linkage(vectors.astype(float), "average", metric="cosine"), 1 - threshold, "distance")
+    tree = hierarchy.linkage(vectors.astype(float), "average", metric="cosine")
+    labels = hierarchy.fcluster(tree, 1 - threshold, "distance")
     expected = {frozenset(np.flatnonzero(labels == label).tolist()) for label in set(labels.tolist())}
     assert {frozenset(group) for group in linkage.groups(vectors, threshold)} == expected
 
