@@ -13,7 +13,7 @@ from assistant import servers
 from assistant.config import settings
 from assistant.log import configure
 
-TICK_SECONDS = 2.0
+TICK_SECONDS, OUTCOMES_SECONDS = 2.0, 60.0
 SYNC_SECONDS, UPKEEP_SECONDS = 900, 2 * 3600
 """a run whose process hangs in one slice, or in one whole reading, for longer is taken from it"""
 
@@ -53,7 +53,13 @@ def _configure() -> None:
                 "task": "workers.schedule.tick",
                 "schedule": TICK_SECONDS,
                 "options": {"expires": 10, "queue": "tick"},
-            }
+            },
+            # It looks at every draft, and nobody waits for it.
+            "outcomes": {
+                "task": "workers.schedule.outcomes",
+                "schedule": OUTCOMES_SECONDS,
+                "options": {"expires": OUTCOMES_SECONDS, "queue": "tick"},
+            },
         },
         beat_schedule_filename=str(config.state / "beat.schedule"),
         beat_max_loop_interval=TICK_SECONDS,

@@ -12,7 +12,7 @@ import structlog
 from assistant import servers
 from assistant.config import settings
 from assistant.errors import NotRunning
-from assistant.store import customers, documents, sources
+from assistant.store import customers, documents, feedback, sources
 from workers.app import app
 from workers.context import assistant
 from workers.ingest import index
@@ -52,6 +52,19 @@ def tick() -> None:
         if count:
             for _ in range(min(count, WAKE_UPS) - _queued(queue)):
                 task.delay()
+
+
+@app.task(name="workers.schedule.outcomes", ignore_result=True, acks_late=False)
+def outcomes() -> None:
+    """What became of the tickets that drafts were written for; once more changes nothing."""
+    try:
+        with assistant().database.writer() as connection:
+            made = feedback.record_outcomes(connection)
+    except NotRunning as error:
+        log.warning("outcomes skipped", reason=str(error))
+        return
+    if made:
+        log.info("outcomes", new=made)
 
 
 def _queued(queue: str) -> int:

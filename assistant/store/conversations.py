@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+import numpy as np
+from numpy.typing import NDArray
+from pgvector import HalfVector
+
 from assistant.errors import ConfigError
 from assistant.model import Answer, Turn
 from assistant.store.db import Conn, Row
@@ -34,8 +38,20 @@ def listing(connection: Conn, *, limit: int = 50) -> list[Row]:
     return connection.execute(SQL["conversation_all"], {"limit": limit}).fetchall()
 
 
-def record(connection: Conn, conversation: UUID, question: str, answer: Answer) -> int:
-    """Store a question and its answer with the citations; returns the answer's message id."""
+def record(
+    connection: Conn,
+    conversation: UUID,
+    question: str,
+    answer: Answer,
+    *,
+    vector: NDArray[np.float32] | None = None,
+    ticket: int | None = None,
+) -> int:
+    """Store a question and its answer with the citations; returns the answer's message id.
+
+    `vector`: of the searched question, so that questions can be compared later without
+    being encoded again. `ticket`: id of the document of the ticket that a draft replies to.
+    """
     _message(connection, conversation, {"role": "user", "content": question})
     message = _message(
         connection,
@@ -48,6 +64,10 @@ def record(connection: Conn, conversation: UUID, question: str, answer: Answer) 
             "refusal": answer.refusal,
             "model": answer.model,
             "timings": json.dumps(dict(answer.timings)),
+            "ticket": ticket,
+            "chunks": [passage.chunk_id for passage in answer.passages],
+            "documents": [passage.document_id for passage in answer.passages],
+            "vector": None if vector is None else HalfVector(vector),
         },
     )
     with connection.cursor() as cursor:
@@ -59,6 +79,7 @@ def record(connection: Conn, conversation: UUID, question: str, answer: Answer) 
                     "marker": citation.marker,
                     "chunk": citation.passage.chunk_id or None,
                     "document": citation.passage.document_id,
+                    "evidence": citation.passage.evidence.value,
                     "quote": citation.quote,
                     "start": citation.span[0],
                     "end": citation.span[1],
@@ -76,6 +97,10 @@ def _message(connection: Conn, conversation: UUID, values: dict[str, Any]) -> in
         "refusal": "",
         "model": "",
         "timings": "{}",
+        "ticket": None,
+        "chunks": [],
+        "documents": [],
+        "vector": None,
     }
     row = connection.execute(
         SQL["message_add"], {**defaults, "conversation": conversation, **values}
@@ -83,15 +108,6 @@ def _message(connection: Conn, conversation: UUID, values: dict[str, Any]) -> in
     if row is None:
         raise ConfigError("The message could not be stored; ask again.")
     return int(row["id"])
-
-
-def feedback(
-    connection: Conn, message: int, *, verdict: str, marker: int | None = None, comment: str = ""
-) -> None:
-    connection.execute(
-        SQL["feedback_add"],
-        {"message": message, "verdict": verdict, "marker": marker, "comment": comment},
-    )
 
 
 def audit(

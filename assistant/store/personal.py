@@ -69,7 +69,7 @@ COLUMNS: Mapping[str, Fate] = {
     ),
     **_columns(
         Fate.DERIVED,
-        "blocked.hash chunk.embedding chunk.hash chunk.terms chunk.weights document.title_embedding",
+        "blocked.hash chunk.embedding chunk.hash chunk.terms chunk.weights document.title_embedding message.vector",
     ),
     **_columns(
         Fate.PLAIN,
@@ -77,7 +77,8 @@ COLUMNS: Mapping[str, Fate] = {
         " digest.audience digest.kind digest.role document.audience document.kind document.language"
         " document.media_type document.revision embedding_space.name embedding_space.revision erasure.key"
         " erasure.kind erasure.report escalation.packet escalation.state evaluation.kind evaluation.metrics"
-        " evaluation.system failure.stage feedback.verdict message.model message.role message.timings"
+        " citation.evidence evaluation.system failure.stage feedback.kind feedback.verdict message.chunks"
+        " message.documents message.model message.role message.timings"
         " pending.form pending.revision principal_right.name schedule.cron schedule.job schedule.zone"
         " source.connector sync_run.job sync_run.state ticket.audience tombstone.kind",
     ),

@@ -689,13 +689,16 @@ select c.id, c.title, c.surface, c.created_at, (select count(*) from message m w
 from conversation c order by c.created_at desc limit %(limit)s
 
 -- name: message_add
-insert into message (conversation_id, role, content, searched, confidence, refusal, model, timings)
-values (%(conversation)s, %(role)s, %(content)s, %(searched)s, %(confidence)s, %(refusal)s, %(model)s, %(timings)s)
+insert into message (conversation_id, role, content, searched, confidence, refusal, model, timings, ticket_id,
+                     chunks, documents, vector, space_id)
+values (%(conversation)s, %(role)s, %(content)s, %(searched)s, %(confidence)s, %(refusal)s, %(model)s, %(timings)s,
+        %(ticket)s, %(chunks)s, %(documents)s, %(vector)s,
+        case when %(vector)s::halfvec is not null then (select id from embedding_space where live) end)
 returning id
 
 -- name: citation_add
-insert into citation (message_id, marker, chunk_id, document_id, quote, span_start, span_end)
-values (%(message)s, %(marker)s, %(chunk)s, %(document)s, %(quote)s, %(start)s, %(end)s)
+insert into citation (message_id, marker, chunk_id, document_id, evidence, quote, span_start, span_end)
+values (%(message)s, %(marker)s, %(chunk)s, %(document)s, %(evidence)s, %(quote)s, %(start)s, %(end)s)
 on conflict do nothing
 
 -- name: message_asked
@@ -706,9 +709,95 @@ from message m cross join lateral (
   order by q.id desc limit 1) q
 where m.id = %(id)s
 
+-- ── feedback ──────────────────────────────────────────────────────────────
+
+-- name: feedback_about
+-- An answer of one's own and the markers in it; somebody else's is not there.
+select m.refusal <> '' as declined, array(select distinct marker from citation c where c.message_id = m.id order by 1) as markers
+from message m where m.id = %(message)s and m.role = 'assistant'
+
 -- name: feedback_add
 insert into feedback (message_id, verdict, marker, comment)
-values (%(message)s, %(verdict)s, %(marker)s, %(comment)s) returning id
+values (%(message)s, %(verdict)s, %(marker)s, %(comment)s)
+on conflict (message_id, principal_id, kind, marker) do update set
+  verdict = excluded.verdict, comment = excluded.comment, created_at = now()
+
+-- name: feedback_outcomes
+select record_outcomes(%(closed)s, %(solved)s) as made
+
+-- name: feedback_all
+-- Of a verdict on one source the document is that source's, else all that the answer cites.
+select f.message_id as message, f.created_at as at, f.verdict, f.comment, q.question, q.model, q.declined,
+  array(select distinct d.title from given_citation c join document d on d.id = c.document_id
+        where c.message_id = f.message_id and (f.marker is null or c.marker = f.marker) order by 1) as documents
+from given_feedback f join told_question q on q.id = f.message_id
+where f.created_at >= %(since)s and (%(verdict)s::text is null or f.verdict = %(verdict)s)
+order by f.created_at desc, f.id desc limit %(limit)s
+
+-- name: feedback_summary
+-- Answers by model and by what they rest on; one that rests on several kinds counts for each of them.
+with judged as (
+  select message_id, bool_or(verdict = 'up') as up, bool_or(verdict = 'down') as down,
+    bool_or(verdict = 'accepted') as accepted, bool_or(verdict = 'solved') as solved,
+    bool_or(verdict = 'reopened') as reopened, bool_or(verdict in ('source_wrong', 'source_outdated')) as complained
+  from given_feedback group by message_id
+), told as (
+  select a.*, j.* from given_answer a left join judged j on j.message_id = a.id where a.created_at >= %(since)s
+), kinds as (
+  select id, 'all' as evidence, 0 as place from told
+  union all
+  select distinct c.message_id, c.evidence, array_position('{document,history,ticket}', c.evidence)
+  from given_citation c join told t on t.id = c.message_id
+  union all
+  select id, 'nothing', 4 from told t where not exists (select from given_citation c where c.message_id = t.id)
+)
+select t.model, k.evidence, count(*)::int as answers, (count(*) filter (where t.declined))::int as declined,
+  (count(*) filter (where t.up))::int as up, (count(*) filter (where t.down))::int as down,
+  (count(*) filter (where t.complained))::int as complained,
+  (count(*) filter (where t.ticket_id is not null and not t.declined))::int as drafts,
+  (count(*) filter (where t.accepted))::int as accepted, (count(*) filter (where t.solved))::int as solved,
+  (count(*) filter (where t.reopened))::int as reopened
+from told t join kinds k on k.id = t.id
+group by t.model, k.evidence, k.place order by t.model, k.place
+
+-- name: unanswered
+-- Questions that were declined, or whose answer was judged bad, the latest first.
+select q.id, q.question, q.created_at, q.declined, q.documents, case when q.space_id = s.id then q.vector end as vector
+from told_question q cross join (select id from embedding_space where live) s
+where q.created_at >= %(since)s and (q.declined
+  or exists (select from given_feedback f where f.message_id = q.id and f.verdict = 'down'))
+order by q.created_at desc, q.id desc limit %(limit)s
+
+-- name: askers
+select askers(%(messages)s) as people
+
+-- name: document_titles
+select d.id, d.title, d.url, d.external_id, s.name as source
+from document d join source s on s.id = d.source_id where d.id = any (%(ids)s)
+
+-- name: documents_complained
+-- Whatever was said before a document's last change may be settled by it.
+select d.title, d.url, d.external_id, s.name as source, d.kind, coalesce(d.updated_at, d.created_at) as changed,
+  (count(distinct f.id) filter (where f.verdict = 'source_wrong'))::int as wrong,
+  (count(distinct f.id) filter (where f.verdict = 'source_outdated'))::int as outdated,
+  askers(array_agg(f.message_id)) as people, max(f.created_at) as latest,
+  array_remove(array_agg(distinct f.comment), '') as comments
+from given_feedback f
+join given_citation c on c.message_id = f.message_id and c.marker = f.marker
+join document d on d.id = c.document_id join source s on s.id = d.source_id
+where f.created_at >= coalesce(d.updated_at, d.created_at, '-infinity')
+group by d.id, s.name order by count(distinct f.id) desc, max(f.created_at) desc limit %(limit)s
+
+-- name: documents_old
+-- Documents, not tickets, that nobody has changed for long and that answers still rest on.
+select d.title, d.url, d.external_id, s.name as source, coalesce(d.created_at, d.updated_at) as changed,
+  count(distinct a.id)::int as answers, askers(array_agg(distinct a.id)) as people, max(a.created_at) as latest
+from given_answer a join given_citation c on c.message_id = a.id
+join document d on d.id = c.document_id join source s on s.id = d.source_id
+where a.created_at >= %(since)s and d.kind = 'document' and d.parent = ''
+  and coalesce(d.created_at, d.updated_at) < now() - make_interval(months => %(months)s)
+group by d.id, s.name having count(distinct a.id) >= %(cited)s
+order by count(distinct a.id) desc, changed limit %(limit)s
 
 -- ── escalations ───────────────────────────────────────────────────────────
 
@@ -852,6 +941,7 @@ where c.customer_id = any (%(customers)s) or c.principal_id = any (%(people)s) o
   or exists (
     select from message m where m.conversation_id = c.id and (
       m.content ~* %(pattern)s or m.searched ~* %(pattern)s or m.refusal ~* %(pattern)s
+      or m.ticket_id = any (%(ids)s)
       or exists (select from citation x where x.message_id = m.id
                  and (x.document_id = any (%(ids)s) or x.quote ~* %(pattern)s))
       or exists (select from feedback f where f.message_id = m.id
@@ -995,6 +1085,7 @@ select * from (
   union all select 'digest.document_id', count(*) from digest where document_id = any (%(ids)s)
   union all select 'ticket.document_id', count(*) from ticket where document_id = any (%(ids)s)
   union all select 'pending.document_id', count(*) from pending where document_id = any (%(ids)s)
+  union all select 'message.ticket_id', count(*) from message where ticket_id = any (%(ids)s)
   union all select 'citation.document_id', count(*) from citation where document_id = any (%(ids)s)
   union all select 'citation.chunk_id', count(*) from citation where chunk_id = any (%(chunks)s)
   union all select 'escalation.ticket_id', count(*) from escalation where ticket_id = any (%(ids)s)

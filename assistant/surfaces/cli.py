@@ -26,6 +26,7 @@ from assistant.surfaces import (
     cli_erase,
     cli_escalations,
     cli_eval,
+    cli_feedback,
     cli_models,
     cli_people,
     cli_sources,
@@ -44,6 +45,7 @@ from assistant.surfaces.terminal import (
     out,
     print_json,
     print_rows,
+    show_number,
 )
 
 app = typer.Typer(
@@ -59,6 +61,9 @@ app.add_typer(cli_customers.customer, name="customer")
 app.add_typer(cli_tickets.ticket, name="ticket")
 app.add_typer(cli_erase.erase, name="erase")
 app.add_typer(cli_escalations.escalation, name="escalation")
+app.add_typer(cli_feedback.feedback, name="feedback")
+app.add_typer(cli_feedback.gaps, name="gaps")
+app.add_typer(cli_feedback.documents, name="documents")
 app.add_typer(cli_models.models, name="models")
 app.add_typer(cli_eval.evaluation, name="eval")
 
@@ -240,7 +245,8 @@ def ask(
         answer = drain(engine.stream(question), out, quiet=as_json)
         with assistant.database.reader(principal, audience) as connection:
             talk = conversations.start(connection, title=question, surface="cli")
-            message = conversations.record(connection, talk, question, answer)
+            vector = assistant.embedder.encode_query(answer.question)
+            message = conversations.record(connection, talk, question, answer, vector=vector)
         made = None
         if escalate and answer.refusal:
             made = assistant.escalate(
@@ -251,8 +257,10 @@ def ask(
         about = {"customer": name, "about": asked.how, "others": asked.others}
         ids = {"conversation": talk, "message": message, "escalation": made}
         print_json({**answer_json(answer), **about, **ids})
-    elif answer.refusal:
-        cli_escalations.offer(message, made)
+    else:
+        if answer.refusal:
+            cli_escalations.offer(message, made)
+        show_number(message, "up|down")
 
 
 @app.command()
@@ -277,9 +285,11 @@ def chat(who: As = "", customer: Customer = "", public: Public = False) -> None:
                 err.print(str(error), markup=False)
                 continue
             with assistant.database.reader(principal, audience) as connection:
-                message = conversations.record(connection, talk, question, answer)
+                vector = assistant.embedder.encode_query(answer.question)
+                message = conversations.record(connection, talk, question, answer, vector=vector)
             if answer.refusal:
                 cli_escalations.offer(message)
+            show_number(message, "up|down")
 
 
 def checked(question: str, assistant: Assistant) -> str:

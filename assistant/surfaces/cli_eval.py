@@ -17,8 +17,9 @@ from assistant.evaluate import beir, questions, results, scratch, statistics
 from assistant.evaluate.results import Result
 from assistant.model import Principal
 from assistant.retrieve.fusion import Legs
+from assistant.store import feedback
 from assistant.surfaces.answers import as_json as answer_json
-from assistant.surfaces.terminal import As, Json, asker, err, opened, out, print_json, print_rows
+from assistant.surfaces.terminal import As, Days, Json, ago, asker, err, opened, out, print_json, print_rows
 
 evaluation = typer.Typer(
     no_args_is_help=True, help="Measure retrieval and answers on questions with known answers."
@@ -128,6 +129,30 @@ def answers(
     if not as_json:
         out.print(f"Asked as {', '.join(askers)}.", markup=False)
     _show(found, written, as_json=as_json)
+
+
+@evaluation.command("feedback")
+def of_feedback(days: Days = 365, as_json: Json = False) -> None:
+    """What people said of answers and what became of drafts, by model and by what the answers rest on.
+
+    An answer that rests on several kinds of evidence counts for each of them.
+    """
+    with opened() as assistant, assistant.database.writer() as connection:
+        rows = feedback.summary(connection, since=ago(days))
+    if as_json:
+        print_json(rows)
+        return
+    columns = {"model": "Model", "evidence": "Rests on", "answers": "Answers"}
+    shares = {"declined": "answers", "up": "answers", "down": "answers", "complained": "answers"}
+    shares |= {"accepted": "drafts", "solved": "drafts", "reopened": "drafts"}
+    shown = [{**row, **{k: _share(row[k], row[of]) for k, of in shares.items()}} for row in rows]
+    columns |= {"declined": "Declined", "up": "Up", "down": "Down", "complained": "Source wrong"}
+    columns |= {"drafts": "Drafts", "accepted": "Accepted", "solved": "Solved after", "reopened": "Reopened"}
+    print_rows(shown, columns, empty="No answers yet.")
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} ({part / whole:.0%})" if part and whole else str(part)
 
 
 @evaluation.command()

@@ -9,16 +9,16 @@ import typer
 
 from assistant.answer.draft import draft
 from assistant.app import Assistant
-from assistant.model import Audience, Principal
+from assistant.model import Answer, Audience, Principal
 from assistant.retrieve import evidence
 from assistant.retrieve.about import About
 from assistant.retrieve.scope import Scope
-from assistant.store import history
+from assistant.store import conversations, history
 from assistant.store.history import PastTicket
 from assistant.surfaces.answers import as_json as answer_json
 from assistant.surfaces.answers import show_sources
 from assistant.surfaces.cli_customers import show_ticket
-from assistant.surfaces.terminal import As, Json, asker, opened, out, print_json
+from assistant.surfaces.terminal import As, Json, asker, opened, out, print_json, show_number
 
 ticket = typer.Typer(no_args_is_help=True, help="One ticket: its summary, others like it, a reply to it.")
 
@@ -57,7 +57,10 @@ def alike(number: Number, who: As = "", as_json: Json = False) -> None:
 
 @ticket.command("draft")
 def draft_reply(number: Number, who: As = "", as_json: Json = False) -> None:
-    """A reply to copy, of public material only. Nothing is sent."""
+    """A reply to copy, of public material only. Nothing is sent.
+
+    It is kept as an answer of yours: its number is for `deskhand feedback add NUMBER accepted`.
+    """
     with opened() as assistant:
         principal = asker(assistant, who)
         about, found = _ticket(assistant, principal, number)
@@ -76,12 +79,14 @@ def draft_reply(number: Number, who: As = "", as_json: Json = False) -> None:
             requester=found.requester,
             language=found.language,
         )
+        message = _kept(assistant, principal, found, made.answer)
     if as_json:
-        print_json({"draft": made.text, **answer_json(made.answer)})
+        print_json({"draft": made.text, **answer_json(made.answer), "message": message})
         return
     if made.text:
         out.print(made.text, markup=False)
         show_sources(made.answer, out)
+        show_number(message, "accepted|down")
     else:
         out.print("Nothing that may be told to a customer answers this, so there is no draft.")
 
@@ -91,6 +96,16 @@ def _ticket(assistant: Assistant, principal: Principal, number: str) -> tuple[Ab
     row: dict[str, Any] = about.ticket or {}
     with assistant.database.reader(principal, Audience.INTERNAL) as connection:
         return about, history.tickets(connection, ids=[row["id"]], limit=1)[0]
+
+
+def _kept(assistant: Assistant, principal: Principal, found: PastTicket, answer: Answer) -> int:
+    """Store what a draft is made of, without greeting and name, beside the ticket that it is for."""
+    vector = assistant.embedder.encode_query(answer.question)
+    with assistant.database.reader(principal, Audience.PUBLIC) as connection:
+        talk = conversations.start(connection, title=found.title, surface="draft")
+        return conversations.record(
+            connection, talk, found.title, answer, vector=vector, ticket=found.document_id
+        )
 
 
 def _asked(

@@ -32,6 +32,7 @@ Customer = Annotated[
     str, typer.Option(help="The customer in question (name, id or domain). Default: whom the question names.")
 ]
 TicketId = Annotated[str, typer.Option("--ticket", help="The ticket in question: its number or address.")]
+Days = Annotated[int, typer.Option("--days", min=1, max=36_500, help="Of the last so many days.")]
 
 
 @contextmanager
@@ -58,6 +59,15 @@ def asked_about(
     return assistant.about(principal, question, ticket=ticket)
 
 
+def ago(days: int) -> dt.datetime:
+    return dt.datetime.now(dt.UTC) - dt.timedelta(days=days)
+
+
+def show_number(message: int, verdicts: str) -> None:
+    """How to say whether an answer helped."""
+    out.print(f"\nDid it help? `deskhand feedback add {message} {verdicts}`", style="dim", markup=False)
+
+
 def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, default=plain, ensure_ascii=False, indent=2) + "\n")
 
@@ -82,7 +92,7 @@ def print_rows(
     for heading in columns.values():
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*(show(row.get(key)) for key in columns))
+        table.add_row(*(_escape(show(row.get(key))) for key in columns))
     out.print(table)
 
 

@@ -154,6 +154,62 @@ def test_a_conversation_understands_a_follow_up(desk: Settings) -> None:
     assert "7400" in result.stdout
 
 
+def test_a_verdict_is_whoever_asked_s_and_the_knowledge_owner_sees_it(desk: Settings) -> None:
+    question = "Which port does the sync protocol use since version 5.0?"
+    plain = deskhand(desk, "ask", question, "--as", MARA)
+    number = plain.stdout.split("deskhand feedback add ")[1].split()[0]
+    for refused in (
+        deskhand(desk, "feedback", "add", number, "up", "--as", INES),
+        deskhand(desk, "feedback", "add", number, "up"),
+        deskhand(desk, "feedback", "add", number, "source_outdated", "--source", "99", "--as", MARA),
+    ):
+        assert refused.returncode == 1
+        assert "Nothing was stored" in refused.stderr
+    comment = "[/b] ask joe@globex.example"
+    said = ("source_outdated", "--source", "1", "--comment", comment, "--as", MARA)
+    for verdict in (("down",), ("up",), said):
+        who = () if "--as" in verdict else ("--as", MARA)
+        assert deskhand(desk, "feedback", "add", number, *verdict, *who).returncode == 0
+    rows = from_json(deskhand(desk, "feedback", "list", "--json"))
+    own = {row["verdict"]: row for row in rows if row["message"] == int(number)}
+    assert set(own) == {"up", "source_outdated"}
+    assert own["up"]["question"] == question
+    assert own["source_outdated"]["comment"] == "[/b] ask (e-mail address)"
+    assert len(own["source_outdated"]["documents"]) == 1
+    only = from_json(deskhand(desk, "feedback", "list", "--verdict", "up", "--json"))
+    assert {row["verdict"] for row in only} == {"up"}
+    stale = from_json(deskhand(desk, "documents", "stale", "--json"))
+    assert [row["title"] for row in stale["complained"]] == own["source_outdated"]["documents"]
+    for command in (("feedback", "list"), ("documents", "stale"), ("gaps", "list"), ("eval", "feedback")):
+        shown = deskhand(desk, *command)
+        assert shown.returncode == 0, shown.stderr
+        assert "mara" not in shown.stdout.lower(), "not by whom"
+
+
+def test_drafts_and_gaps_are_counted(desk: Settings) -> None:
+    for who in (MARA, INES):
+        asked = deskhand(desk, "ask", "How do I install the server on FreeBSD?", "--as", who, "--json")
+        assert from_json(asked)["declined"]
+    gap = next(
+        gap for gap in from_json(deskhand(desk, "gaps", "list", "--json")) if "FreeBSD" in gap["question"]
+    )
+    assert (gap["questions"], gap["people"], gap["declined"]) == (2, 2, 2)
+    assert gap["documents"]
+    tickets = json.loads("[" + ",".join((SAMPLE / "tickets.jsonl").read_text().splitlines()[-40:]) + "]")
+    drafts = (
+        from_json(deskhand(desk, "ticket", "draft", str(ticket["id"]), "--as", MARA, "--json"))
+        for ticket in tickets
+    )
+    draft = next(draft for draft in drafts if draft["draft"])
+    accepted = ("feedback", "add", str(draft["message"]), "accepted")
+    assert deskhand(desk, *accepted, "--as", INES).returncode == 1
+    assert deskhand(desk, *accepted, "--as", MARA).returncode == 0
+    rows = from_json(deskhand(desk, "eval", "feedback", "--json"))
+    every = next(row for row in rows if row["evidence"] == "all" and row["model"] == draft["model"])
+    assert (every["drafts"], every["accepted"]) == (1, 1)
+    assert every["answers"] > every["declined"] >= 2
+
+
 def test_status_and_lists_are_json_for_scripts(desk: Settings) -> None:
     status = from_json(deskhand(desk, "status", "--json"))
     assert {p["name"] for p in status["processes"]} >= {"postgres", "valkey", "sync", "ingest", "beat"}
@@ -221,6 +277,10 @@ BAD = {
     "long search": (("search", "why " * 12_500, "--as", MARA), "50,000|49,999"),
     "nothing to retry": (("failures", "retry"), "Nothing to retry"),
     "no such model": (("models", "pull", "gpt-9"), "gpt-9"),
+    "no such answer": (("feedback", "add", "999999", "up", "--as", MARA), "999999"),
+    "an answer's number beyond all": (("feedback", "add", "9" * 30, "up", "--as", MARA), "9" * 30),
+    "no such verdict": (("feedback", "add", "1", "great", "--as", MARA), "great"),
+    "no such kind of feedback": (("feedback", "list", "--verdict", "great"), "great"),
 }
 
 

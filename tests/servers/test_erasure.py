@@ -45,6 +45,7 @@ from assistant.store import (
     customers,
     erasure,
     escalations,
+    feedback,
     personal,
     principals,
     schema,
@@ -53,6 +54,7 @@ from assistant.store import (
 )
 from assistant.store.blocked import Fingerprint
 from assistant.store.erasure import CUSTOMER, PERSON, Report
+from assistant.store.feedback import Verdict
 from assistant.surfaces import cli_erase
 
 AGENT = Principal("bo@desk.example", frozenset({"desk/group:support"}))
@@ -179,7 +181,7 @@ class Office:
         with self.assistant.database.reader(who, Audience.INTERNAL) as connection:
             talk = conversations.start(connection, title="A question", surface="cli")
             message = conversations.record(connection, talk, question, answer)
-            conversations.feedback(connection, message, verdict="up", comment="thanks")
+            feedback.add(connection, message, Verdict.UP, comment="thanks")
 
     def erase(self, kind: str, name: str, **more: Any) -> Report:
         return erasure.erase(

@@ -23,6 +23,7 @@ from assistant.model import (
 from assistant.store import (
     conversations,
     documents,
+    feedback,
     principals,
     search,
     sources,
@@ -244,7 +245,7 @@ def test_conversations_belong_to_their_person(desk: Desk) -> None:
     with desk.database.reader(Principal("ada"), Audience.INTERNAL) as connection:
         talk = conversations.start(connection, title="Hm", surface="cli")
         message = conversations.record(connection, talk, "Is it so?", answer)
-        conversations.feedback(connection, message, verdict="up")
+        feedback.add(connection, message, feedback.Verdict.UP)
         conversations.audit(connection, actor="ada", action="ask", object=str(talk))
     with desk.database.reader(Principal("ada"), Audience.INTERNAL) as connection:
         assert [t.content for t in conversations.turns(connection, talk)] == ["Is it so?", "It is so [1]."]
