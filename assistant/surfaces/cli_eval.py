@@ -143,8 +143,8 @@ def of_feedback(days: Days = 365, as_json: Json = False) -> None:
         print_json(rows)
         return
     columns = {"model": "Model", "evidence": "Rests on", "answers": "Answers"}
-    shares = {"declined": "answers", "up": "answers", "down": "answers", "complained": "answers"}
-    shares |= {"accepted": "drafts", "solved": "drafts", "reopened": "drafts"}
+    shares = dict.fromkeys(("declined", "up", "down", "complained", "accepted"), "answers")
+    shares |= {"solved": "drafts", "reopened": "drafts"}
     shown = [{**row, **{k: _share(row[k], row[of]) for k, of in shares.items()}} for row in rows]
     columns |= {"declined": "Declined", "up": "Up", "down": "Down", "complained": "Source wrong"}
     columns |= {"drafts": "Drafts", "accepted": "Accepted", "solved": "Solved after", "reopened": "Reopened"}

@@ -10,16 +10,17 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-# The passages are ids in the order of their rank and no table of their own: they are only read
-# all together, and one that was deleted since is simply not found.
+# Passages are ids in the order of their rank and no table of their own: they are only read all
+# together. Neither they nor the ticket are references: what was deleted since is simply not found,
+# and a draft stays one.
 ANSWERS = """
 alter table message
-  add ticket_id bigint references document on delete set null,
+  add ticket_id bigint,
   add chunks bigint[] not null default '{}',
   add documents bigint[] not null default '{}',
   add vector halfvec,
   add space_id smallint references embedding_space;
-comment on column message.ticket_id is 'of a draft: the ticket that it replies to';
+comment on column message.ticket_id is 'of a draft: id of the document of the ticket that it replies to';
 comment on column message.chunks is 'of the passages that were retrieved, the best first';
 comment on column message.documents is 'of the same passages, in the same order';
 comment on column message.vector is 'of the searched question, in that space';

@@ -278,7 +278,10 @@ BAD = {
     "nothing to retry": (("failures", "retry"), "Nothing to retry"),
     "no such model": (("models", "pull", "gpt-9"), "gpt-9"),
     "no such answer": (("feedback", "add", "999999", "up", "--as", MARA), "999999"),
-    "an answer's number beyond all": (("feedback", "add", "9" * 30, "up", "--as", MARA), "9" * 30),
+    "an answer's number beyond all": (
+        ("feedback", "add", "9" * 30, "up", "--as", MARA),
+        "9223372036854775807",
+    ),
     "no such verdict": (("feedback", "add", "1", "great", "--as", MARA), "great"),
     "no such kind of feedback": (("feedback", "list", "--verdict", "great"), "great"),
 }

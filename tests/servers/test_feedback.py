@@ -15,6 +15,7 @@ from assistant.model import (
     Answer,
     Audience,
     Citation,
+    Delete,
     Event,
     Evidence,
     Kind,
@@ -341,6 +342,9 @@ def test_the_summary_counts_exactly(pages: Desk) -> None:
     with pages.database.writer() as connection:
         rows = feedback.summary(connection, since=LONG_AGO)
         assert feedback.summary(connection, since=now(1)) == []
+    pages.batch(Delete("t1"))
+    with pages.database.writer() as connection:
+        assert feedback.summary(connection, since=LONG_AGO) == rows, "a draft outlives its ticket"
     names = ("answers", "declined", "up", "down", "complained", "drafts", "accepted", "solved", "reopened")
     assert {(r["model"], r["evidence"]): tuple(r[name] for name in names) for r in rows} == {
         ("large", "all"): (1, 0, 0, 0, 0, 0, 0, 0, 0),
