@@ -7,14 +7,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assistant import servers
+from assistant.answer.draft import draft
 from assistant.app import Assistant
 from assistant.config import Settings
+from assistant.model import Audience
 from assistant.runtime.up import running, standard_processes
 from assistant.surfaces.cli_sources import follow
 from assistant.surfaces.demo import add_sample
@@ -158,16 +161,12 @@ def test_a_verdict_is_whoever_asked_s_and_the_knowledge_owner_sees_it(desk: Sett
     question = "Which port does the sync protocol use since version 5.0?"
     plain = deskhand(desk, "ask", question, "--as", MARA)
     number = plain.stdout.split("deskhand feedback add ")[1].split()[0]
-    for refused in (
-        deskhand(desk, "feedback", "add", number, "up", "--as", INES),
-        deskhand(desk, "feedback", "add", number, "up"),
-        deskhand(desk, "feedback", "add", number, "source_outdated", "--source", "99", "--as", MARA),
-    ):
-        assert refused.returncode == 1
-        assert "Nothing was stored" in refused.stderr
+    refused = deskhand(desk, "feedback", "add", number, "up", "--as", INES)
+    assert refused.returncode == 1
+    assert "Nothing was stored" in refused.stderr
     comment = "[/b] ask joe@globex.example"
     said = ("source_outdated", "--source", "1", "--comment", comment, "--as", MARA)
-    for verdict in (("down",), ("up",), said):
+    for verdict in (("up",), said):
         who = () if "--as" in verdict else ("--as", MARA)
         assert deskhand(desk, "feedback", "add", number, *verdict, *who).returncode == 0
     rows = from_json(deskhand(desk, "feedback", "list", "--json"))
@@ -176,14 +175,29 @@ def test_a_verdict_is_whoever_asked_s_and_the_knowledge_owner_sees_it(desk: Sett
     assert own["up"]["question"] == question
     assert own["source_outdated"]["comment"] == "[/b] ask (e-mail address)"
     assert len(own["source_outdated"]["documents"]) == 1
-    only = from_json(deskhand(desk, "feedback", "list", "--verdict", "up", "--json"))
-    assert {row["verdict"] for row in only} == {"up"}
     stale = from_json(deskhand(desk, "documents", "stale", "--json"))
     assert [row["title"] for row in stale["complained"]] == own["source_outdated"]["documents"]
-    for command in (("feedback", "list"), ("documents", "stale"), ("gaps", "list"), ("eval", "feedback")):
+    for command in (("feedback", "list"), ("gaps", "list")):
         shown = deskhand(desk, *command)
         assert shown.returncode == 0, shown.stderr
         assert "mara" not in shown.stdout.lower(), "not by whom"
+
+
+def answered(desk: Settings) -> str:
+    """Number of a ticket that a reply can be drafted for."""
+    assistant = Assistant(desk)
+    asker = assistant.principal(MARA)
+    try:
+        for line in (SAMPLE / "tickets.jsonl").read_text().splitlines()[-40:]:
+            ticket = json.loads(line)
+            about = assistant.about(asker, "", ticket=str(ticket["id"]))
+            scope = about.scope(asker, Audience.PUBLIC)
+            engine = assistant.engine(replace(scope, ticket=None, without=scope.ticket))
+            if draft(engine, title=ticket["subject"], asked=ticket["body"]).text:
+                return str(ticket["id"])
+    finally:
+        assistant.close()
+    raise AssertionError("no ticket of the sample can be answered")
 
 
 def test_drafts_and_gaps_are_counted(desk: Settings) -> None:
@@ -195,17 +209,12 @@ def test_drafts_and_gaps_are_counted(desk: Settings) -> None:
     )
     assert (gap["questions"], gap["people"], gap["declined"]) == (2, 2, 2)
     assert gap["documents"]
-    tickets = json.loads("[" + ",".join((SAMPLE / "tickets.jsonl").read_text().splitlines()[-40:]) + "]")
-    drafts = (
-        from_json(deskhand(desk, "ticket", "draft", str(ticket["id"]), "--as", MARA, "--json"))
-        for ticket in tickets
-    )
-    draft = next(draft for draft in drafts if draft["draft"])
-    accepted = ("feedback", "add", str(draft["message"]), "accepted")
+    made = from_json(deskhand(desk, "ticket", "draft", answered(desk), "--as", MARA, "--json"))
+    accepted = ("feedback", "add", str(made["message"]), "accepted")
     assert deskhand(desk, *accepted, "--as", INES).returncode == 1
     assert deskhand(desk, *accepted, "--as", MARA).returncode == 0
     rows = from_json(deskhand(desk, "eval", "feedback", "--json"))
-    every = next(row for row in rows if row["evidence"] == "all" and row["model"] == draft["model"])
+    every = next(row for row in rows if row["evidence"] == "all" and row["model"] == made["model"])
     assert (every["drafts"], every["accepted"]) == (1, 1)
     assert every["answers"] > every["declined"] >= 2
 

@@ -48,7 +48,6 @@ from assistant.store import (
     feedback,
     personal,
     principals,
-    schema,
     sources,
     sync,
 )
@@ -633,14 +632,3 @@ def test_the_command_shows_asks_erases_lists_and_lifts(
         ("erase.customer", "cli", "2"),
         ("erase.lift", "cli", "1"),
     ]
-
-
-def test_the_revision_goes_and_comes(empty_database_url: str) -> None:
-    schema.migrate(empty_database_url)
-    schema.downgrade(empty_database_url, "0001")
-    tables = "select count(*) from information_schema.tables where table_name in ('erasure', 'blocked')"
-    with psycopg.connect(empty_database_url) as connection:
-        assert connection.execute(tables).fetchone() == (0,)
-    schema.migrate(empty_database_url)
-    with psycopg.connect(empty_database_url) as connection:
-        assert connection.execute(tables).fetchone() == (2,)

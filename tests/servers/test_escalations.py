@@ -22,7 +22,7 @@ from assistant.model import Access, Audience, Customer, Kind, Member, Principal,
 from assistant.retrieve.about import About
 from assistant.retrieve.evidence import evidence
 from assistant.retrieve.scope import Scope
-from assistant.store import conversations, escalations, principals, schema, sources, sync
+from assistant.store import conversations, escalations, principals, sources, sync
 from assistant.store.escalations import State
 from assistant.surfaces.cli import app
 from tests.servers.test_history import (
@@ -400,23 +400,3 @@ def test_an_attachment_of_a_strangers_ticket_breaks_nothing(office: Office) -> N
     found = evidence(office.assistant.retriever, QUESTION, Scope(AGENT, customer=acme), limit=20)
     assert found
     assert not any(p.external_id == "manual/9" for p in found)
-
-
-def test_the_schema_goes_up_and_down(empty_database_url: str) -> None:
-    def tables() -> set[str]:
-        with psycopg.connect(empty_database_url) as connection:
-            rows = connection.execute(
-                "select tablename from pg_tables where schemaname = 'deskhand' union all "
-                "select proname from pg_proc where pronamespace = 'deskhand'::regnamespace"
-            )
-            return {row[0] for row in rows}
-
-    schema.migrate(empty_database_url, "0001")
-    before = tables()
-    schema.migrate(empty_database_url)
-    assert tables() - before == {"escalation", "principal_right", "has_right"}
-    after = tables()
-    schema.downgrade(empty_database_url, "0001")
-    assert tables() == before
-    schema.migrate(empty_database_url)
-    assert tables() == after

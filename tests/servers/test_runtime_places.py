@@ -197,7 +197,9 @@ def test_a_state_folder_that_cannot_be_made_is_explained(tmp_path: Path) -> None
         State(tmp_path / "file/state")
 
 
-def test_a_child_reads_the_very_settings(tmp_path: Path) -> None:
+def test_a_child_reads_the_very_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("DESKHAND_")]:
+        monkeypatch.delenv(name)
     settings = Settings(state=tmp_path, redis_url=SecretStr("redis://:secret@host/1"), threads=2)
     assert config.load(environment(settings), file=tmp_path / "none.toml") == settings
 

@@ -116,6 +116,7 @@ def test_a_declined_answer_counts_as_nothing_said() -> None:
     found = marks(asked, answer("I could not find 7420 in the sources.", refusal="below"))
     assert found == {
         "declined_answerable": 1.0,
+        "told_relevant": 0.0,
         "f1": 0.0,
         "rouge_l": 0.0,
         "contains_gold": 0.0,
