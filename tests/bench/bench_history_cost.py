@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from assistant.answer.engine import Strategy
 from assistant.app import Assistant
 from assistant.evaluate.statistics import Estimate, estimate, p50, p95
 from assistant.model import Audience, Principal
@@ -52,6 +53,8 @@ def measure(assistant: Assistant, questions: int) -> dict[str, dict[str, Any]]:
         f"a customer with {counts[SMALL]:,} tickets": assistant.engine(Scope(READER, customer=known[SMALL])),
         f"a customer with {counts[LARGE]:,} tickets": assistant.engine(Scope(READER, customer=known[LARGE])),
     }
+    for engine in engines.values():
+        engine.strategy = Strategy.QUOTE
     dice = random.Random(5)
     seconds: dict[str, list[float]] = defaultdict(list)
     for number in range(questions + 3):
