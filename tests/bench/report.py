@@ -313,7 +313,8 @@ def memory(found: dict[str, Any]) -> str:
     ]
     return (
         f"## Memory during an import of {found['tickets']:,} tickets\n\nEach process with its children, shared pages "
-        f"counted once; {found['seconds'] / 60:.0f} min in all. Growth is that of the second half.\n\n"
+        f"counted once; {found['seconds'] / 60:.0f} min in all. Growth is that of the second half; "
+        "PostgreSQL's is its buffers, which fill up to their setting (a sixteenth of the machine's memory).\n\n"
         "    python -m tests.bench.bench_memory STATE\n\n"
         + table(["process", "peak, MB", "growth, MB for 10,000 tickets"], rows)
     )
