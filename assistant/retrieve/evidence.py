@@ -59,12 +59,14 @@ def evidence(retriever: Retriever, question: str, scope: Scope, *, limit: int = 
 
 def alike(retriever: Retriever, question: str, scope: Scope, *, limit: int = 5) -> list[PastTicket]:
     """Other customers' tickets about the same, masked, those that were solved first."""
-    tickets_only = replace(scope, filters=Filters(kinds=(Kind.TICKET,)))
+    before = scope.filters.before
+    tickets_only = replace(scope, filters=Filters(kinds=(Kind.TICKET,), before=before))
     ranked = retriever.documents(question, tickets_only, limit=4 * limit)
     own = scope.customer or ()
     order = [r.document_id for r, p in ranked if p.customer_id not in own and r.document_id != scope.without]
     with retriever.database.reader(scope.principal, Audience.PUBLIC) as connection:
-        found = {t.document_id: t for t in history.tickets(connection, ids=order, limit=len(order))}
+        tickets = history.tickets(connection, ids=order, before=before, limit=len(order))
+        found = {ticket.document_id: ticket for ticket in tickets}
         texts = {d: " ".join([t.title, *(line.text for line in t.lines)]) for d, t in found.items()}
         hidden = masks(connection, texts)
     tickets = [found[document] for document in order if document in found]
@@ -82,7 +84,13 @@ def _told(retriever: Retriever, question: str, scope: Scope, scores: Mapping[int
             scores=scores,
             ticket=scope.ticket,
         )
-    return [p for p in found if p.document_id != scope.without]
+    # The ticket in question may be somebody else's, by a slip: an agent may see it, a customer may not.
+    internal = scope.audience is Audience.INTERNAL
+    return [
+        p
+        for p in found
+        if p.document_id != scope.without and (internal or p.customer_id in (scope.customer or ()))
+    ]
 
 
 def _others(retriever: Retriever, scope: Scope, ticket: int) -> list[Passage]:

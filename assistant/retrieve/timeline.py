@@ -45,6 +45,9 @@ def timelines(
     that is told in any case.
     """
     meant = cues(question)
+    if meant.listing and ticket:
+        found = history.tickets(connection, ids=[ticket], before=filters.before)
+        return [told(one, score=1.0) for one in found]
     recent = history.tickets(
         connection,
         customers,
@@ -55,7 +58,7 @@ def timelines(
     if meant.listing:
         # None open: the latest ones show that.
         recent = recent or history.tickets(connection, customers, before=filters.before, limit=LISTED)
-        return [told(t, score=1.0) for t in recent if ticket in (None, t.document_id)]
+        return [told(one, score=1.0) for one in recent]
     known = {t.document_id for t in recent}
     missing = [document for document in [*scores, *([ticket] if ticket else [])] if document not in known]
     if missing:

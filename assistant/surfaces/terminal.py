@@ -16,7 +16,7 @@ from rich.table import Table
 
 from assistant.app import Assistant
 from assistant.config import settings
-from assistant.errors import DeskhandError
+from assistant.errors import ConfigError, DeskhandError
 from assistant.model import Principal
 from assistant.retrieve.about import About
 
@@ -55,7 +55,10 @@ def asked_about(
     """Whom a command is about: as its options say, else as the question does."""
     if customer:
         found = assistant.about(principal, "", ticket=ticket) if ticket else About()
-        return dataclasses.replace(found, customer=assistant.customer(principal, customer), how="as you said")
+        known = assistant.customer(principal, customer)
+        if found.ticket and found.ticket["customer_id"] not in known.ids:
+            raise ConfigError(f"Ticket «{ticket}» is not one of {known.name}. Leave one of the two out.")
+        return dataclasses.replace(found, customer=known, how="as you said")
     return assistant.about(principal, question, ticket=ticket)
 
 

@@ -31,6 +31,8 @@ from assistant.model import (
 from assistant.retrieve.evidence import alike, evidence
 from assistant.retrieve.scope import Scope
 from assistant.store import history, sources, sync
+from assistant.store.search import Filters
+from assistant.surfaces.terminal import asked_about
 
 AGENT = Principal("agent@x", frozenset({"desk/group:support"}))
 LEAD = Principal("lead@x", frozenset({"desk/group:support", "desk/group:leads"}))
@@ -348,6 +350,27 @@ def test_one_ticket_is_summed_up_and_others_that_had_it_are_told_without_names(o
     assert all(c.passage.evidence is Evidence.TICKET for c in others.citations)
     assert "TLS inspection" in others.text
     assert not [w for w in ("Globex", "Ana", "CANARY", "srv-fin") if w in others.text], others.text
+
+
+def test_an_old_ticket_is_summed_up_as_well_and_as_of_its_day(office: Office) -> None:
+    office.take(*(ticket(400 + n, f"Question {n}", asked("What now?", 20), at=20) for n in range(12)))
+    about = office.assistant.about(AGENT, "", ticket="101")
+    answer = office.assistant.engine(about.scope(AGENT)).answer("Summarise this ticket")
+    assert {c.passage.external_id for c in answer.citations} == {"ticket/101"}
+    early = about.scope(AGENT, filters=Filters(before=day(2)))
+    assert "solution" not in office.assistant.engine(early).answer("Summarise this ticket").text
+    assert "TLS inspection" not in office.assistant.engine(early).answer("Have others had this?").text
+
+
+def test_somebody_elses_ticket_is_never_told_to_a_customer(office: Office) -> None:
+    acme = office.assistant.customer(AGENT, "acme").ids
+    slip = Scope(AGENT, Audience.PUBLIC, customer=acme, ticket=_id(office, "201"))
+    for question in ("Summarise this ticket", "uploads stop with FS-1042"):
+        answer = office.assistant.engine(slip).answer(question)
+        told = answer.text + " ".join(f"{p.title} {p.text}" for p in answer.passages)
+        assert not [word for word in ("Globex", "CANARY", "srv-fin") if word in told], told
+    with pytest.raises(ConfigError, match="not one of Acme"):
+        asked_about(office.assistant, AGENT, "What now?", customer="acme", ticket="201")
 
 
 def test_structure_finds_a_ticket_that_meaning_does_not(office: Office) -> None:
