@@ -45,7 +45,7 @@ def timelines(
     that is told in any case.
     """
     meant = cues(question)
-    if meant.listing and ticket:
+    if meant.listing is Listing.TRIED and ticket:
         found = history.tickets(connection, ids=[ticket], before=filters.before)
         return [told(one, score=1.0) for one in found]
     recent = history.tickets(

@@ -345,6 +345,10 @@ def test_one_ticket_is_summed_up_and_others_that_had_it_are_told_without_names(o
     summary = engine.answer("Summarise this ticket")
     assert {c.passage.external_id for c in summary.citations} == {"ticket/101"}
     assert "solution: Set chunk_size = 4" in summary.text
+    still = engine.answer("What is still open for them?")
+    assert {c.passage.external_id for c in still.citations} == {"ticket/102"}, (
+        "of the customer, not the ticket"
+    )
     others = engine.answer("Have others had this?")
     assert {c.passage.external_id for c in others.citations} == {"ticket/201"}
     assert all(c.passage.evidence is Evidence.TICKET for c in others.citations)
