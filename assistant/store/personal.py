@@ -54,13 +54,14 @@ COLUMNS: Mapping[str, Fate] = {
         " escalation.question failure.external_id failure.parent failure.reason feedback.comment"
         " feedback.principal_id identity.name identity.principal_id membership.user_name message.content"
         " message.refusal message.searched principal.id principal.name principal_right.principal_id"
-        " tombstone.external_id",
+        " tombstone.external_id example.prompt example.completion",
     ),
     **_columns(
         Fate.CLEARED,
         "audit_log.actor audit_log.detail audit_log.object chunk.acl chunk.narrow customer.acl digest.acl"
         " digest.narrow document.acl erasure.actor escalation.changed_by held_prune.missing source.paused"
-        " sync_run.error sync_run.note ticket.acl ticket.assignee ticket.links",
+        " sync_run.error sync_run.note ticket.acl ticket.assignee ticket.links"
+        " version.promoted_by version.requested_by",
     ),
     **_columns(
         Fate.OPERATOR,
@@ -76,11 +77,14 @@ COLUMNS: Mapping[str, Fate] = {
         "alembic_version.version_num audit_log.action chunk.audience chunk.kind chunk.language chunk.role"
         " digest.audience digest.kind digest.role document.audience document.kind document.language"
         " document.media_type document.revision embedding_space.name embedding_space.revision erasure.key"
+        " dataset.counts dataset.hash dataset.settings example.kind example.origin example.part"
         " erasure.kind erasure.report escalation.packet escalation.state evaluation.kind evaluation.metrics"
         " citation.evidence evaluation.system failure.stage feedback.kind feedback.verdict message.chunks"
         " message.documents message.model message.role message.timings"
         " pending.form pending.revision principal_right.name schedule.cron schedule.job schedule.zone"
-        " source.connector sync_run.job sync_run.state ticket.audience tombstone.kind",
+        " source.connector sync_run.job sync_run.state ticket.audience tombstone.kind"
+        " example.documents version.base version.dataset_hash version.folder version.kind version.metrics version.name"
+        " version.progress version.reason version.recipe version.state",
     ),
 }
 """`table.column` → what an erasure does about it"""

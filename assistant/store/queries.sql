@@ -1107,3 +1107,55 @@ update erasure set lifted_at = coalesce(lifted_at, now()),
   report = case when lifted_at is null then jsonb_set(report, '{sources}', to_jsonb(origin.sources)) else report end
 from origin where id = %(id)s
 returning report
+
+-- name: version_request
+insert into version (kind, name, base, dataset_hash, folder, recipe, state, requested_by)
+select %(kind)s, name, %(base)s, %(dataset_hash)s, 'tuned/' || name, %(recipe)s, 'training', %(requested_by)s
+from (select %(kind)s || '-' || coalesce(max(id), 0) + 1 as name from version) n
+returning *
+
+-- name: version_progress
+update version set progress = %(progress)s where id = %(id)s
+
+-- name: version_finish
+update version set state = 'candidate', metrics = metrics || %(metrics)s, reason = '' where id = %(id)s
+
+-- name: version_measured
+update version set metrics = metrics || %(metrics)s where id = %(id)s
+
+-- name: version_end
+-- It failed, or is not good enough.
+update version set state = %(state)s, reason = %(reason)s where id = %(id)s
+
+-- name: version_get
+select * from version where name = %(name)s
+
+-- name: version_all
+select * from version order by id desc
+
+-- name: version_live
+select * from version where kind = %(kind)s and state = 'live'
+
+-- name: version_waiting
+-- A training that was asked for, or that somebody's death left unfinished.
+select * from version where state = 'training' order by id limit 1
+
+-- name: version_retire
+update version set state = 'retired' where kind = %(kind)s and state = 'live'
+
+-- name: version_promote
+update version set state = 'live', reason = '', promoted_at = now(), promoted_by = %(by)s where id = %(id)s
+
+-- name: version_before
+-- The one that was live before the live one, if any was.
+select v.* from version v where v.kind = %(kind)s and v.state = 'retired' and v.promoted_at is not null
+  and v.promoted_at < (select promoted_at from version where kind = %(kind)s and state = 'live')
+order by v.promoted_at desc limit 1
+
+-- name: version_remember
+insert into version_document (version_id, document_id)
+select %(id)s, unnest(%(documents)s::bigint[]) on conflict do nothing
+
+-- name: versions_trained_on
+select distinct v.name, v.id from version v join version_document d on d.version_id = v.id
+where d.document_id = any (%(documents)s) order by v.id

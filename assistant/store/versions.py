@@ -1,0 +1,147 @@
+"""Models that were trained here: what they were made of, how good they are, and which one is live.
+
+A version's weights lie in `folder` below the models folder. There is at most one live
+version of a kind; none means the model that the settings name, as it came.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from assistant.errors import ConfigError
+from assistant.store.db import Conn, Row
+from assistant.store.sql import SQL
+
+
+class Kind(StrEnum):
+    GENERATOR = "generator"
+    EMBEDDER = "embedder"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A row of `version`."""
+
+    id: int
+    kind: Kind
+    name: str
+    """its kind and a number, such as `generator-3`"""
+    base: str
+    """the model it was made from"""
+    dataset_hash: str | None
+    folder: str
+    recipe: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    state: str
+    """`training`, `failed`, `candidate`, `rejected`, `live` or `retired`"""
+    reason: str
+    progress: Mapping[str, Any]
+    requested_by: str
+    created_at: dt.datetime
+    promoted_at: dt.datetime | None
+    promoted_by: str | None
+
+
+def request(
+    connection: Conn, kind: Kind, *, base: str, dataset_hash: str | None, recipe: Mapping[str, Any], by: str
+) -> Version:
+    """Ask for a training; a worker, or whoever asked, does it. Its row says how far it is."""
+    values = {
+        "kind": kind, "base": base, "dataset_hash": dataset_hash, "recipe": json.dumps(recipe), "requested_by": by
+    }  # fmt: skip
+    row = connection.execute(SQL["version_request"], values).fetchone()
+    assert row is not None, "an insert returns its row"  # noqa: S101 - states an invariant
+    return _version(row)
+
+
+def progress(connection: Conn, version: Version, told: Mapping[str, Any]) -> None:
+    connection.execute(SQL["version_progress"], {"id": version.id, "progress": json.dumps(told)})
+
+
+def finish(connection: Conn, version: Version, metrics: Mapping[str, Any]) -> None:
+    """It is trained: a candidate from now on."""
+    connection.execute(SQL["version_finish"], {"id": version.id, "metrics": json.dumps(metrics)})
+
+
+def measured(connection: Conn, version: Version, metrics: Mapping[str, Any]) -> None:
+    """Add what was measured to what is known of it."""
+    connection.execute(SQL["version_measured"], {"id": version.id, "metrics": json.dumps(metrics)})
+
+
+def fail(connection: Conn, version: Version, reason: str) -> None:
+    connection.execute(SQL["version_end"], {"id": version.id, "state": "failed", "reason": reason})
+
+
+def reject(connection: Conn, version: Version, reason: str) -> None:
+    """It is kept, and is not to be used for this reason."""
+    connection.execute(SQL["version_end"], {"id": version.id, "state": "rejected", "reason": reason})
+
+
+def get(connection: Conn, name: str) -> Version:
+    """The version of that name. Raises `ConfigError` when there is none."""
+    row = connection.execute(SQL["version_get"], {"name": name}).fetchone()
+    if row is None:
+        raise ConfigError(
+            f"There is no version «{name}». Nothing was changed; `deskhand tune list` shows those there are."
+        )
+    return _version(row)
+
+
+def everything(connection: Conn) -> list[Version]:
+    """All versions, the latest first."""
+    return [_version(row) for row in connection.execute(SQL["version_all"])]
+
+
+def waiting(connection: Conn) -> Version | None:
+    """The training that is to be done, or gone on with, next."""
+    row = connection.execute(SQL["version_waiting"]).fetchone()
+    return _version(row) if row else None
+
+
+def live(connection: Conn, kind: Kind) -> Version | None:
+    row = connection.execute(SQL["version_live"], {"kind": kind}).fetchone()
+    return _version(row) if row else None
+
+
+def promote(connection: Conn, version: Version, *, by: str) -> None:
+    """Make it the live one of its kind; the one that was is kept, for `rollback`."""
+    connection.execute(SQL["version_retire"], {"kind": version.kind})
+    connection.execute(SQL["version_promote"], {"id": version.id, "by": by})
+
+
+def rollback(connection: Conn, kind: Kind) -> Version | None:
+    """Make the version live that was before; returns it, or None: now it is the untrained model.
+
+    Raises `ConfigError` when no version is live.
+    """
+    if live(connection, kind) is None:
+        raise ConfigError(
+            f"No trained {kind} is live, so there is nothing to take back. Nothing was changed."
+        )
+    before = connection.execute(SQL["version_before"], {"kind": kind}).fetchone()
+    connection.execute(SQL["version_retire"], {"kind": kind})
+    if before is None:
+        return None
+    # It keeps the time of its promotion: a second rollback goes on to the one before it.
+    connection.execute(b"update version set state = 'live' where id = %(id)s", {"id": before["id"]})
+    return _version(before)
+
+
+def remember(connection: Conn, version: Version, documents: Iterable[int]) -> None:
+    """Note what it was trained on."""
+    connection.execute(SQL["version_remember"], {"id": version.id, "documents": list(documents)})
+
+
+def trained_on(connection: Conn, documents: Sequence[int]) -> list[str]:
+    """Names of the versions that were trained on one of these documents, the oldest first."""
+    rows = connection.execute(SQL["versions_trained_on"], {"documents": list(documents)})
+    return [row["name"] for row in rows]
+
+
+def _version(row: Row) -> Version:
+    return Version(**{**row, "kind": Kind(row["kind"])})
