@@ -196,7 +196,7 @@ class DeskQueryEngine(BaseQueryEngine):
         yield Status("answering")
         if self.strategy is Strategy.WRITE:
             try:
-                refusal = yield from self._write(draft)
+                refusal = yield from self._write(draft, candidates)
             except Exception as error:  # whatever a provider raises, the sources are still there to be quoted
                 log.warning("generate.failed", error=type(error).__name__)
                 refusal = "" if draft.text else (yield from _quote(draft, candidates))
@@ -231,24 +231,31 @@ class DeskQueryEngine(BaseQueryEngine):
                     return written
         return rewrite.carry_over(question, history)
 
-    def _write(self, draft: _Draft) -> Generator[Event, None, str]:
+    def _write(
+        self, draft: _Draft, candidates: Sequence[extract.Candidate]
+    ) -> Generator[Event, None, str]:
         """The generator's sentences as they hold; returns why there is no answer, or nothing."""
         limits = base.limits(self.model)
-        messages, kept = prompt.answering(
+        messages, markers = prompt.answering(
             draft.question,
             draft.passages,
+            candidates,
             count=lambda text: base.count_tokens(self.model, text),
             limit=limits.prompt,
         )
+        shown = [draft.passages[m - 1] for m in markers]
         seen = 0
         for sentence, line in self._generated(draft, messages):
             if prompt.DECLINED in sentence:
                 return "" if draft.text else "the generator found no answer in the sources"
             seen += 1
             with draft.timed("verify"):
-                verified = cite.verify(sentence, draft.passages[:kept], encode=self.encode)
-            if verified and verified[0] not in draft.text:  # small models repeat themselves
-                yield draft.add(*verified, line=line)
+                verified = cite.verify(sentence, shown, encode=self.encode)
+            if verified:
+                held = [(markers[n - 1], quote) for n, quote in verified[1]]
+                said = cite.with_markers(cite.split_markers(verified[0])[0], [m for m, _ in held])
+                if said not in draft.text:  # small models repeat themselves
+                    yield draft.add(said, held, line=line)
         log.info("answer.verified", sentences=seen, citations=len(draft.citations))
         return "" if draft.text else "no sentence of the generator was supported by the sources"
 

@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 
+from assistant.answer import extract
+from assistant.answer.extract import Candidate
 from assistant.model import Passage, Turn
-from assistant.text.sentences import clean
+from assistant.text.sentences import Sentence, clean
 
 DECLINED = "NOT_IN_SOURCES"
 """What the generator writes when the sources don't have the answer."""
@@ -29,29 +31,68 @@ CONDENSE = """\
 Rewrite the user's last message as one question that can be understood without the conversation. Keep names, \
 numbers and error messages exactly. If it can be understood already, repeat it. Write the question only."""
 
+EXCERPTS = 6
+"""Sources of a prompt that has no room for all passages whole."""
+EXCERPT_TOKENS = 90
+"""what one of them takes at least"""
 QUESTION_SHARE = 4
 """A question may take this part of the prompt (a quarter); a longer one is cut at its end."""
 TURNS = 6
 
+Count = Callable[[str], int]
+"""tokens of a text"""
+
 
 def answering(
-    question: str, passages: Sequence[Passage], *, count: Callable[[str], int], limit: int
-) -> tuple[list[ChatMessage], int]:
-    """The messages to send and how many passages they hold, at most `limit` tokens by `count`.
+    question: str,
+    passages: Sequence[Passage],
+    candidates: Sequence[Candidate] = (),
+    *,
+    count: Count,
+    limit: int,
+) -> tuple[list[ChatMessage], list[int]]:
+    """The messages to send, at most `limit` tokens by `count`, and which passages (1-based) their sources are.
 
-    Passages are dropped from the last; when one alone is too long, its end is cut.
+    `candidates` are what `extract.read` found for the same question.
     """
     question = _cut(clean(question), count, limit // QUESTION_SHARE)
-    blocks = [_block(number, passage, clean(passage.text)) for number, passage in enumerate(passages, 1)]
     room = limit - count(INSTRUCTIONS) - count(_request("", question)) - 16
-    sizes = [count(block) + 1 for block in blocks]
-    kept = len(blocks)
-    while kept > 1 and sum(sizes[:kept]) > room:
-        kept -= 1
-    if kept == 1 and sizes[0] > room:
-        overhead = count(_block(1, passages[0], "")) + 1
-        blocks[0] = _block(1, passages[0], _cut(clean(passages[0].text), count, max(0, room - overhead)))
-    return _messages(INSTRUCTIONS, _request("\n".join(blocks[:kept]), question)), kept
+    shown = shorten(passages, candidates, count=count, room=room)
+    blocks = [_block(number, passages[m - 1], text) for number, (m, text) in enumerate(shown, 1)]
+    return _messages(INSTRUCTIONS, _request("\n".join(blocks), question)), [m for m, _ in shown]
+
+
+def shorten(
+    passages: Sequence[Passage], candidates: Sequence[Candidate], *, count: Count, room: int
+) -> list[tuple[int, str]]:
+    """(number, text) of the passages a prompt shows, in `room` tokens with their delimiters.
+
+    All of them whole, where they fit. Else those with the sentences nearest to the question,
+    each cut to what stands around its best one: a small model reads five excerpts in the time
+    of two passages, and the answer is in them more often.
+    """
+    whole = [(m, clean(passage.text)) for m, passage in enumerate(passages, 1)]
+    if sum(_size(passages[m - 1], text, count) for m, text in whole) <= room:
+        return whole
+    best: dict[int, Candidate] = {}
+    for candidate in candidates:
+        known = best.get(candidate.marker)
+        if known is None or candidate.score(extract.WEIGHTS) > known.score(extract.WEIGHTS):
+            best[candidate.marker] = candidate
+    order = sorted(best, key=lambda m: -best[m].score(extract.WEIGHTS)) or [m for m, _ in whole]
+    most = min(EXCERPTS, max(1, room // EXCERPT_TOKENS))
+    shown: list[tuple[int, str]] = []
+    for place, marker in enumerate(order[:most]):
+        passage = passages[marker - 1]
+        # What an earlier one left over is the next one's.
+        share = room // (min(most, len(order)) - place) - _size(passage, "", count)
+        if marker in best:
+            text = _around(clean(passage.text), best[marker].text, best[marker].index, count, share)
+        else:
+            text = _cut(clean(passage.text), count, max(0, share))
+        room -= _size(passage, text, count)
+        shown.append((marker, text))
+    return shown
 
 
 def condensing(question: str, history: Sequence[Turn]) -> list[ChatMessage]:
@@ -65,6 +106,23 @@ def _block(number: int, passage: Passage, text: str) -> str:
     return f'<source number="{number}">\n[{number}] {title}\n{text.strip()}\n</source>'
 
 
+def _size(passage: Passage, text: str, count: Count) -> int:
+    return count(_block(1, passage, text)) + 1
+
+
+def _around(text: str, parts: Sequence[Sentence], index: int, count: Count, room: int) -> str:
+    """The sentence at `index` with as many of its neighbours as `room` tokens hold, the following ones first."""
+    first = last = index
+    while True:
+        for start, end in ((first, last + 1), (first - 1, last)):
+            inside = start >= 0 and end < len(parts)
+            if inside and count(text[parts[start].start : parts[end].end]) <= room:
+                first, last = start, end
+                break
+        else:
+            return _cut(text[parts[first].start : parts[last].end], count, max(0, room))
+
+
 def _request(sources: str, question: str) -> str:
     return f"{sources}\n\nQuestion: {question}"
 
@@ -76,7 +134,7 @@ def _messages(instructions: str, request: str) -> list[ChatMessage]:
     ]
 
 
-def _cut(text: str, count: Callable[[str], int], limit: int) -> str:
+def _cut(text: str, count: Count, limit: int) -> str:
     """The beginning of a text that has at most `limit` tokens."""
     while text and (tokens := count(text)) > limit:
         text = text[: min(len(text) - 1, int(len(text) * limit / tokens))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assistant.answer import prompt, rewrite
+from assistant.answer import extract, prompt, rewrite
 from assistant.generate.echo import EchoChat
 from assistant.model import Kind, Passage, Turn
 
@@ -22,27 +22,42 @@ def total(messages):
     return sum(COUNT(message.content) for message in messages)
 
 
-@pytest.mark.parametrize("limit", [400, 700, 1_500, 6_000])
-def test_passages_are_dropped_from_the_last_and_the_limit_holds(limit):
-    messages, kept = prompt.answering("How so?", passages(*[200] * 10), count=COUNT, limit=limit)
+@pytest.mark.parametrize(("limit", "sources"), [(400, 3), (700, 6), (1_500, 6), (6_000, 10)])
+def test_the_limit_holds_and_what_does_not_fit_whole_is_shortened(limit, sources):
+    messages, markers = prompt.answering("How so?", passages(*[200] * 10), count=COUNT, limit=limit)
     assert total(messages) <= limit
     said = messages[-1].content
-    assert all((f"passage{n} " in said) == (n <= kept) for n in range(1, 11))
+    assert [f"passage{n} " in said for n in range(1, 11)] == [n in markers for n in range(1, 11)]
     assert said.endswith("Question: How so?")
-    if limit < 6_000:
-        assert kept < 10
+    assert markers == list(range(1, sources + 1))
+
+
+def test_an_excerpt_stands_around_the_sentence_that_is_nearest_to_the_question():
+    filler = [f"Paragraph {n} tells of rivers, boats and the weather of that year." for n in range(40)]
+    told = "The quota of a mailbox is raised in the console under Limits."
+    far = Passage(1, 1, "\n\n".join(filler), "Rivers", "", Kind.DOCUMENT, 0.9)
+    near = Passage(2, 2, "\n\n".join([*filler[:30], told, *filler[30:]]), "Boats", "", Kind.DOCUMENT, 0.8)
+    question = "Where is the quota of a mailbox raised?"
+    candidates = extract.read(question, [far, near])
+    messages, markers = prompt.answering(question, [far, near], candidates, count=COUNT, limit=700)
+    assert markers[0] == 2, "the source with the nearest sentence comes first"
+    said = messages[-1].content
+    assert said.index('<source number="1">\n[1] Boats') < said.index(told)
+    assert filler[30] in said, "with what follows it"
+    assert filler[0] not in said.partition('<source number="2">')[0]
+    assert total(messages) <= 700
 
 
 def test_one_passage_that_is_too_long_is_cut_not_dropped():
-    messages, kept = prompt.answering("How so?", passages(5_000), count=COUNT, limit=600)
-    assert kept == 1
+    messages, markers = prompt.answering("How so?", passages(5_000), count=COUNT, limit=600)
+    assert markers == [1]
     assert 300 < total(messages) <= 600
     assert messages[-1].content.count("</source>") == 1
 
 
 def test_a_very_long_question_leaves_room_for_the_sources():
-    messages, kept = prompt.answering("why " * 6_000, passages(100, 100), count=COUNT, limit=1_000)
-    assert kept == 2
+    messages, markers = prompt.answering("why " * 6_000, passages(100, 100), count=COUNT, limit=1_000)
+    assert markers == [1, 2]
     assert total(messages) <= 1_000
 
 
