@@ -29,7 +29,6 @@ from assistant.model import (
     Access,
     Answer,
     Audience,
-    Batch,
     Customer,
     Kind,
     Part,
@@ -40,8 +39,8 @@ from assistant.model import (
 )
 from assistant.retrieve.evidence import alike
 from assistant.retrieve.scope import Scope
-from assistant.store import sources, sync
 from assistant.surfaces.answers import as_json, show_sources
+from tests import handed
 
 AGENT = Principal("agent@desk.example", frozenset({"desk/group:support"}))
 STRANGER = Principal("seller@desk.example", frozenset({"desk/group:sales"}))
@@ -148,22 +147,9 @@ def victims(dice: random.Random) -> tuple[Victim, ...]:
 def fill(assistant: Assistant, dice: random.Random) -> Desk:
     """The desk, indexed through the pipeline as the workers do it."""
     desk = Desk(assistant, victims(dice), tuple(f"LEAD{dice.getrandbits(40):010x}" for _ in range(2)))
-    with assistant.database.writer() as connection:
-        sources.add(
-            connection,
-            name="desk",
-            connector="ticket-export",
-            realm="desk",
-            settings={},
-            secrets=None,
-            every_seconds=None,
-        )
-        source = sources.get(connection, "desk")
-        run = sources.request(connection, source)
-        changes = [Upsert(d) for d in (*_documents(desk), *_tickets(desk, dice))]
-        sync.commit_batch(connection, source, run, Batch(tuple(changes), {}))
-    while assistant.pipeline.run_batch():
-        pass
+    handed.add_source(assistant)
+    handed.commit(assistant, [Upsert(d) for d in (*_documents(desk), *_tickets(desk, dice))])
+    handed.index(assistant)
     return desk
 
 

@@ -231,18 +231,17 @@ class DeskQueryEngine(BaseQueryEngine):
                     return written
         return rewrite.carry_over(question, history)
 
-    def _write(
-        self, draft: _Draft, candidates: Sequence[extract.Candidate]
-    ) -> Generator[Event, None, str]:
+    def _write(self, draft: _Draft, candidates: Sequence[extract.Candidate]) -> Generator[Event, None, str]:
         """The generator's sentences as they hold; returns why there is no answer, or nothing."""
         limits = base.limits(self.model)
-        messages, markers = prompt.answering(
+        messages, sources = prompt.answering(
             draft.question,
             draft.passages,
             candidates,
             count=lambda text: base.count_tokens(self.model, text),
             limit=limits.prompt,
         )
+        markers = [m for m, _ in sources]
         shown = [draft.passages[m - 1] for m in markers]
         seen = 0
         for sentence, line in self._generated(draft, messages):

@@ -50,8 +50,8 @@ def answering(
     *,
     count: Count,
     limit: int,
-) -> tuple[list[ChatMessage], list[int]]:
-    """The messages to send, at most `limit` tokens by `count`, and which passages (1-based) their sources are.
+) -> tuple[list[ChatMessage], list[tuple[int, str]]]:
+    """The messages to send, at most `limit` tokens by `count`, and their sources: passage (1-based) and text shown.
 
     `candidates` are what `extract.read` found for the same question.
     """
@@ -59,7 +59,7 @@ def answering(
     room = limit - count(INSTRUCTIONS) - count(_request("", question)) - 16
     shown = shorten(passages, candidates, count=count, room=room)
     blocks = [_block(number, passages[m - 1], text) for number, (m, text) in enumerate(shown, 1)]
-    return _messages(INSTRUCTIONS, _request("\n".join(blocks), question)), [m for m, _ in shown]
+    return _messages(INSTRUCTIONS, _request("\n".join(blocks), question)), shown
 
 
 def shorten(

@@ -23,7 +23,7 @@ from typing import Any
 from psycopg import sql
 
 from assistant.errors import ConfigError
-from assistant.store import blocked, conversations, documents, personal, sources
+from assistant.store import blocked, conversations, documents, personal, sources, versions
 from assistant.store.blocked import Fingerprint, Mark
 from assistant.store.db import Conn, Database, Row
 from assistant.store.sql import SQL
@@ -67,6 +67,8 @@ class Report:
     mentions_erased: bool
     waiting: int
     """documents still to be indexed, in which mentions are not all found"""
+    versions: list[str]
+    """models that were trained on something of it; only a new training takes it out of them"""
     id: int | None = None
     left: dict[str, int] | None = None
     """what the search afterwards found, by column; None before it"""
@@ -82,6 +84,7 @@ class Report:
                 "mentions": [{"document": m["id"], "source": m["source_id"]} for m in self.mentions],
                 "mentions_erased": self.mentions_erased,
                 "waiting": self.waiting,
+                "versions": self.versions,
                 "left": self.left,
             }
         )
@@ -264,6 +267,7 @@ def _remove(connection: Conn, subject: Subject, *, mentions: bool) -> Report:
     removed = dict(connection.execute(SQL["erasure_counts"], values).fetchone() or {})
     waiting = connection.execute(SQL["erasure_waiting"], values).fetchone() or {"documents": 0}
     for table, statement in (
+        ("example", SQL["erasure_drop_examples"]),
         ("escalation", SQL["erasure_drop_escalations"]),
         ("conversation", SQL["erasure_drop_conversations"]),
         ("document", SQL["erasure_drop_documents"]),
@@ -285,6 +289,7 @@ def _remove(connection: Conn, subject: Subject, *, mentions: bool) -> Report:
         mentions=mentioned,
         mentions_erased=mentions,
         waiting=int(waiting["documents"]),
+        versions=versions.trained_on(connection, values["ids"]),
         gone=values,
     )
 

@@ -853,7 +853,7 @@ lock table erasure in access exclusive mode
 -- name: erasure_lock_writers
 -- Whoever joins customers, stores an answer or indexes a document ends it first; others wait. In this
 -- order, since a conversation is stored with its customer first and its messages second.
-lock table customer, message, pending, escalation in exclusive mode
+lock table customer, message, pending, escalation, example in exclusive mode
 
 -- name: erasure_told
 select d.id, d.source_id, s.name as source, d.external_id, d.kind, d.title, d.url
@@ -959,6 +959,11 @@ select (select count(*) from ticket where document_id = any (%(ids)s)) as ticket
 
 -- name: erasure_chunks
 select id from chunk where document_id = any (%(ids)s)
+
+-- name: erasure_drop_examples
+-- Those that hold something of its documents, or its name: of a file that was given.
+delete from example e
+where e.documents && %(ids)s::bigint[] or e.prompt::text ~* %(pattern)s or e.completion ~* %(pattern)s
 
 -- name: erasure_drop_escalations
 delete from escalation e
@@ -1085,6 +1090,7 @@ select * from (
   union all select 'digest.document_id', count(*) from digest where document_id = any (%(ids)s)
   union all select 'ticket.document_id', count(*) from ticket where document_id = any (%(ids)s)
   union all select 'pending.document_id', count(*) from pending where document_id = any (%(ids)s)
+  union all select 'example.documents', count(*) from example where documents && %(ids)s::bigint[]
   union all select 'message.ticket_id', count(*) from message where ticket_id = any (%(ids)s)
   union all select 'citation.document_id', count(*) from citation where document_id = any (%(ids)s)
   union all select 'citation.chunk_id', count(*) from citation where chunk_id = any (%(chunks)s)
@@ -1159,3 +1165,35 @@ select %(id)s, unnest(%(documents)s::bigint[]) on conflict do nothing
 -- name: versions_trained_on
 select distinct v.name, v.id from version v join version_document d on d.version_id = v.id
 where d.document_id = any (%(documents)s) order by v.id
+
+-- name: dataset_add
+insert into dataset (hash, settings, counts) values (%(hash)s, %(settings)s, %(counts)s)
+on conflict (hash) do nothing returning *
+
+-- name: dataset_find
+select * from dataset where starts_with(hash, %(name)s) order by id desc
+
+-- name: example_add
+insert into example (dataset_id, part, kind, origin, prompt, completion, documents, asked_at)
+values (%(dataset)s, %(part)s, %(kind)s, %(origin)s, %(prompt)s, %(completion)s, %(documents)s, %(asked_at)s)
+
+-- name: example_all
+select kind, origin, prompt, completion, documents, asked_at from example
+where dataset_id = %(dataset)s and part = %(part)s order by id
+
+-- name: example_sources
+select distinct unnest(documents) as id from example where dataset_id = %(dataset)s and part = 'train' order by 1
+
+-- name: tickets_resolved
+select d.id, d.title, d.created_at, d.customer_id, t.tags, t.status
+from document d join ticket t on t.document_id = d.id
+where d.kind = 'ticket' and d.created_at is not null
+  and (t.solved_at is not null or lower(t.status) = any (%(closed)s)
+    or exists (select from chunk c where c.document_id = d.id and c.is_solution))
+  and exists (select from chunk c where c.document_id = d.id and (c.role = 'agent' or c.is_solution))
+order by d.created_at, d.id
+
+-- name: ticket_messages
+select c.role, c.is_solution, string_agg(c.text, E'\n\n' order by c.ordinal) as text
+from chunk c join embedding_space s on s.id = c.space_id and s.live
+where c.document_id = %(id)s group by c.role, c.is_solution, c.created_at order by min(c.ordinal)

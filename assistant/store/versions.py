@@ -144,4 +144,4 @@ def trained_on(connection: Conn, documents: Sequence[int]) -> list[str]:
 
 
 def _version(row: Row) -> Version:
-    return Version(**{**row, "kind": Kind(row["kind"])})
+    return Version(**(row | {"kind": Kind(row["kind"])}))

@@ -143,6 +143,12 @@ def _show(report: Report) -> None:
         "erased as well" if report.mentions_erased else "they stay, as the truth about them is in the source"
     )
     _list(f"Others that name them ({fate}; --mentions erases them, too)", report.mentions)
+    if report.versions:
+        out.print(
+            f"Trained on something of it: {', '.join(report.versions)}. What a model learnt can't be taken out of "
+            "it: make a dataset, train and promote a new version, then delete these.",
+            markup=False,
+        )
     if report.waiting:
         out.print(
             f"{report.waiting:,} documents still wait to be indexed: mentions in files among them can't all be "

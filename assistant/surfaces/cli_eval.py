@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from assistant import servers
 from assistant.errors import ConfigError
@@ -19,7 +18,18 @@ from assistant.model import Principal
 from assistant.retrieve.fusion import Legs
 from assistant.store import feedback
 from assistant.surfaces.answers import as_json as answer_json
-from assistant.surfaces.terminal import As, Days, Json, ago, asker, err, opened, out, print_json, print_rows
+from assistant.surfaces.terminal import (
+    As,
+    Days,
+    Json,
+    ago,
+    asker,
+    opened,
+    out,
+    print_json,
+    print_rows,
+    progress_bars,
+)
 
 evaluation = typer.Typer(
     no_args_is_help=True, help="Measure retrieval and answers on questions with known answers."
@@ -61,7 +71,7 @@ def retrieval(
     statistics.check_installed()
     legs = _legs(systems)
     task = beir.task(folder, split=split, limit=limit)
-    with opened() as assistant, _progress(quiet=as_json) as progress:
+    with opened() as assistant, progress_bars(quiet=as_json) as progress:
         if corpus_source:
             corpus, principal = nullcontext(assistant), asker(assistant, who)
         else:
@@ -102,7 +112,7 @@ def answers(
 
     statistics.check_installed()
     asked_for = questions.load(file, limit=limit)
-    with opened() as assistant, _progress(quiet=as_json) as progress:
+    with opened() as assistant, progress_bars(quiet=as_json) as progress:
         default = asker(assistant, who)
         asked = measure.run(assistant, asked_for, default=default, progress=progress)
         system = asked[0].answer.model
@@ -172,21 +182,6 @@ def _legs(systems: str) -> list[Legs]:
         raise ConfigError(
             f"--systems takes some of {', '.join(Legs)}, separated by commas: {error}."
         ) from None
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Generator[scratch.Progress]:
-    """A bar a step, on standard error: standard output is for results."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, disable=quiet or not err.is_terminal) as bar:
-        steps: dict[str, Any] = {}
-
-        def show(step: str, done: int, total: int) -> None:
-            if step not in steps:
-                steps[step] = bar.add_task(step, total=total)
-            bar.update(steps[step], completed=done, total=total)
-
-        yield show
 
 
 def _show(found: Sequence[Result], file: Path, *, as_json: bool) -> None:

@@ -55,6 +55,7 @@ from assistant.store.blocked import Fingerprint
 from assistant.store.erasure import CUSTOMER, PERSON, Report
 from assistant.store.feedback import Verdict
 from assistant.surfaces import cli_erase
+from tests import handed
 
 AGENT = Principal("bo@desk.example", frozenset({"desk/group:support"}))
 ACME = Customer("acme", "Acme Corp", ("acme.example",), {"plan": "Team"})
@@ -134,27 +135,13 @@ class Office:
     def __init__(self, settings: Settings) -> None:
         self.assistant = Assistant(settings)
         for name in ("desk", "shop"):
-            with self.assistant.database.writer() as connection:
-                sources.add(
-                    connection,
-                    name=name,
-                    connector="ticket-export",
-                    realm=name,
-                    settings={},
-                    secrets=None,
-                    every_seconds=None,
-                )
+            handed.add_source(self.assistant, name)
 
     def commit(self, *changes: Change, source: str = "desk") -> None:
-        with self.assistant.database.writer() as connection:
-            origin = sources.get(connection, source)
-            run = sources.request(connection, origin)
-            batch = sync.load(connection, origin, Batch(changes, {"at": 1}), self.assistant.fingerprint)
-            sync.commit_batch(connection, origin, run, batch, self.assistant.fingerprint)
+        handed.commit(self.assistant, changes, source=source)
 
     def index(self) -> None:
-        while self.assistant.pipeline.run_batch():
-            pass
+        handed.index(self.assistant)
 
     def take(self, *changes: Change, source: str = "desk") -> None:
         self.commit(*changes, source=source)

@@ -15,7 +15,6 @@ from assistant.model import (
     TIMELINE,
     Access,
     Audience,
-    Batch,
     Customer,
     Event,
     Evidence,
@@ -30,9 +29,10 @@ from assistant.model import (
 )
 from assistant.retrieve.evidence import alike, evidence
 from assistant.retrieve.scope import Scope
-from assistant.store import history, sources, sync
+from assistant.store import history
 from assistant.store.search import Filters
 from assistant.surfaces.terminal import asked_about
+from tests import handed
 
 AGENT = Principal("agent@x", frozenset({"desk/group:support"}))
 LEAD = Principal("lead@x", frozenset({"desk/group:support", "desk/group:leads"}))
@@ -93,24 +93,11 @@ class Office:
 
     def __init__(self, settings: Settings) -> None:
         self.assistant = Assistant(settings)
-        with self.assistant.database.writer() as connection:
-            sources.add(
-                connection,
-                name="desk",
-                connector="ticket-export",
-                realm="desk",
-                settings={},
-                secrets=None,
-                every_seconds=None,
-            )
+        handed.add_source(self.assistant)
 
     def take(self, *changes: Upsert) -> None:
-        with self.assistant.database.writer() as connection:
-            source = sources.get(connection, "desk")
-            run = sources.request(connection, source)
-            sync.commit_batch(connection, source, run, Batch(changes, {}))
-        while self.assistant.pipeline.run_batch():
-            pass
+        handed.commit(self.assistant, changes)
+        handed.index(self.assistant)
 
     def history(
         self, who: Principal = AGENT, audience: Audience = Audience.INTERNAL, before: int | None = None

@@ -24,12 +24,12 @@ def total(messages):
 
 @pytest.mark.parametrize(("limit", "sources"), [(400, 3), (700, 6), (1_500, 6), (6_000, 10)])
 def test_the_limit_holds_and_what_does_not_fit_whole_is_shortened(limit, sources):
-    messages, markers = prompt.answering("How so?", passages(*[200] * 10), count=COUNT, limit=limit)
+    messages, shown = prompt.answering("How so?", passages(*[200] * 10), count=COUNT, limit=limit)
     assert total(messages) <= limit
     said = messages[-1].content
-    assert [f"passage{n} " in said for n in range(1, 11)] == [n in markers for n in range(1, 11)]
+    assert [f"passage{n} " in said for n in range(1, 11)] == [n in dict(shown) for n in range(1, 11)]
     assert said.endswith("Question: How so?")
-    assert markers == list(range(1, sources + 1))
+    assert [m for m, _ in shown] == list(range(1, sources + 1))
 
 
 def test_an_excerpt_stands_around_the_sentence_that_is_nearest_to_the_question():
@@ -39,8 +39,8 @@ def test_an_excerpt_stands_around_the_sentence_that_is_nearest_to_the_question()
     near = Passage(2, 2, "\n\n".join([*filler[:30], told, *filler[30:]]), "Boats", "", Kind.DOCUMENT, 0.8)
     question = "Where is the quota of a mailbox raised?"
     candidates = extract.read(question, [far, near])
-    messages, markers = prompt.answering(question, [far, near], candidates, count=COUNT, limit=700)
-    assert markers[0] == 2, "the source with the nearest sentence comes first"
+    messages, shown = prompt.answering(question, [far, near], candidates, count=COUNT, limit=700)
+    assert shown[0][0] == 2, "the source with the nearest sentence comes first"
     said = messages[-1].content
     assert said.index('<source number="1">\n[1] Boats') < said.index(told)
     assert filler[30] in said, "with what follows it"
@@ -49,15 +49,15 @@ def test_an_excerpt_stands_around_the_sentence_that_is_nearest_to_the_question()
 
 
 def test_one_passage_that_is_too_long_is_cut_not_dropped():
-    messages, markers = prompt.answering("How so?", passages(5_000), count=COUNT, limit=600)
-    assert markers == [1]
+    messages, shown = prompt.answering("How so?", passages(5_000), count=COUNT, limit=600)
+    assert [m for m, _ in shown] == [1]
     assert 300 < total(messages) <= 600
     assert messages[-1].content.count("</source>") == 1
 
 
 def test_a_very_long_question_leaves_room_for_the_sources():
-    messages, markers = prompt.answering("why " * 6_000, passages(100, 100), count=COUNT, limit=1_000)
-    assert markers == [1, 2]
+    messages, shown = prompt.answering("why " * 6_000, passages(100, 100), count=COUNT, limit=1_000)
+    assert [m for m, _ in shown] == [1, 2]
     assert total(messages) <= 1_000
 
 

@@ -1,0 +1,124 @@
+"""Training data: examples in rows, so that an erasure takes those that hold what is erased.
+
+Examples are made of what one person may read, for everybody's model. So only the writer's
+role sees them, and their texts are public ones with names taken out (`assistant.tune.dataset`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from assistant.errors import ConfigError
+from assistant.store.db import Conn, Row
+from assistant.store.sql import SQL
+
+Messages = tuple[Mapping[str, str], ...]
+"""chat messages: {role, content} each"""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What a generator learns from: a prompt and what it should say."""
+
+    kind: str
+    """`answer`, `decline`, `turns`, `draft` or `replay`"""
+    origin: str
+    """`desk`, or the name of a file"""
+    prompt: Messages
+    completion: str
+    documents: tuple[int, ...] = ()
+    """ids of its ticket and of its passages' documents"""
+    asked_at: dt.datetime | None = None
+    part: str = "train"
+    """`train`, `dev` or `test`"""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A row of `dataset`; its `hash` is that of its examples and settings."""
+
+    id: int
+    hash: str
+    settings: Mapping[str, Any]
+    counts: Mapping[str, Any]
+    created_at: dt.datetime
+
+
+def add(
+    connection: Conn,
+    examples: Iterable[Example],
+    *,
+    hash: str,
+    settings: Mapping[str, Any],
+    counts: Mapping[str, Any],
+) -> Dataset:
+    """Store a dataset. One with the same hash is there already: then that one is returned."""
+    values = {"hash": hash, "settings": json.dumps(settings), "counts": json.dumps(counts)}
+    row = connection.execute(SQL["dataset_add"], values).fetchone()
+    if row is None:
+        return get(connection, hash)
+    with connection.cursor() as cursor:
+        cursor.executemany(SQL["example_add"], [_values(row["id"], example) for example in examples])
+    return Dataset(**row)
+
+
+def get(connection: Conn, name: str = "latest") -> Dataset:
+    """The dataset whose hash begins like that, or the latest one. Raises `ConfigError`."""
+    rows = connection.execute(SQL["dataset_find"], {"name": "" if name == "latest" else name}).fetchall()
+    if not rows or (name != "latest" and len(rows) > 1):
+        what = f"Several datasets begin with «{name}»" if rows else f"There is no dataset «{name}»"
+        raise ConfigError(
+            f"{what}. Nothing was changed; `deskhand tune dataset` makes one, `deskhand tune datasets` lists them."
+        )
+    return Dataset(**rows[0])
+
+
+def everything(connection: Conn) -> list[Dataset]:
+    """All datasets, the latest first."""
+    return [Dataset(**row) for row in connection.execute(SQL["dataset_find"], {"name": ""})]
+
+
+def examples(connection: Conn, dataset: int, part: str) -> Generator[Example]:
+    """The examples of a part, in the order they were made."""
+    for row in connection.execute(SQL["example_all"], {"dataset": dataset, "part": part}):
+        yield Example(
+            kind=row["kind"],
+            origin=row["origin"],
+            prompt=tuple(row["prompt"]),
+            completion=row["completion"],
+            documents=tuple(row["documents"]),
+            asked_at=row["asked_at"],
+            part=part,
+        )
+
+
+def documents(connection: Conn, dataset: int) -> list[int]:
+    """Ids of all tickets and documents that its examples for training hold something of."""
+    return [row["id"] for row in connection.execute(SQL["example_sources"], {"dataset": dataset})]
+
+
+def resolved(connection: Conn, *, closed: Sequence[str]) -> list[Row]:
+    """Tickets that were closed and that an agent answered, as the reader of the transaction, the oldest first."""
+    return connection.execute(SQL["tickets_resolved"], {"closed": list(closed)}).fetchall()
+
+
+def messages(connection: Conn, ticket: int) -> list[Row]:
+    """A ticket's messages in their order: role, is_solution and text."""
+    return connection.execute(SQL["ticket_messages"], {"id": ticket}).fetchall()
+
+
+def _values(dataset: int, example: Example) -> dict[str, Any]:
+    return {
+        "dataset": dataset,
+        "part": example.part,
+        "kind": example.kind,
+        "origin": example.origin,
+        "prompt": json.dumps(example.prompt),
+        "completion": example.completion,
+        "documents": list(example.documents),
+        "asked_at": example.asked_at,
+    }

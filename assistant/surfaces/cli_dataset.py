@@ -1,0 +1,101 @@
+"""`deskhand tune dataset`: what a generator is trained with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from assistant.errors import ConfigError
+from assistant.evaluate import questions
+from assistant.store import datasets
+from assistant.store.datasets import Dataset, Example
+from assistant.surfaces.terminal import As, Json, asker, opened, out, print_json, print_rows, progress_bars
+from assistant.tune import dataset as builder
+
+
+def dataset(
+    files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--questions", exists=True, dir_okay=False, help="JSONL as `deskhand eval answers` takes."
+        ),
+    ] = None,
+    general: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="General text to be read on, against forgetting."),
+    ] = None,
+    desk: Annotated[bool, typer.Option(help="Use the desk's own resolved tickets.")] = True,
+    tickets: Annotated[int, typer.Option(min=1, help="Of them at most so many, drawn at random.")] = 3_000,
+    prompt_tokens: Annotated[int, typer.Option(min=200, help="Of a prompt, as asked later.")] = 800,
+    who: As = "",
+    as_json: Json = False,
+) -> None:
+    """Make training data of resolved tickets and of files of questions with their passages.
+
+    Tickets are asked again as of their day, with the rights of --as and what may be public
+    alone; names, addresses, numbers and keys are taken out.
+    """
+    choices = builder.Choices(tickets=tickets, prompt_tokens=prompt_tokens)
+    with opened() as assistant, progress_bars(quiet=as_json) as progress:
+        made = builder.Builder(assistant, asker(assistant, who), choices)
+        examples: list[Example] = made.desk(progress) if desk else []
+        for file in files or []:
+            examples += made.file(file.stem, questions.load(file), progress)
+        examples = builder.balanced(examples, choices, made.left_out)
+        if not examples:
+            reasons = (
+                "; ".join(f"{n} × {why}" for why, n in made.left_out.most_common()) or "no resolved ticket"
+            )
+            raise ConfigError(
+                f"No example could be made ({reasons}). Nothing was stored: sync resolved tickets, ask as "
+                "somebody who may read them (--as), or give files of questions (--questions)."
+            )
+        if general:
+            examples += builder.replayed(general.read_text(encoding="utf-8", errors="replace"))
+        told = {"desk": desk, "questions": [file.stem for file in files or []], "general": bool(general)}
+        stored = builder.store(assistant, examples, choices, made.left_out, **told)
+    if as_json:
+        print_json(_row(stored))
+        return
+    parts: dict[str, dict[str, int]] = stored.counts["parts"]
+    kinds = list(dict.fromkeys(kind for counts in parts.values() for kind in counts))
+    print_rows(
+        [{"part": part, **{kind: counts.get(kind, 0) for kind in kinds}} for part, counts in parts.items()],
+        {"part": "Part", **{kind: kind.capitalize() for kind in kinds}},
+    )
+    left_out = [{"why": why, "number": n} for why, n in stored.counts["left_out"].items()]
+    print_rows(left_out, {"why": "Left out because", "number": "Number"}, empty="Nothing was left out.")
+    out.print(f"✓ Dataset {stored.hash[:12]}. Train with it: deskhand tune train", markup=False)
+
+
+def list_datasets(as_json: Json = False) -> None:
+    """The datasets there are, the latest first."""
+    with opened() as assistant, assistant.database.writer() as connection:
+        found = datasets.everything(connection)
+    if as_json:
+        print_json([_row(one) for one in found])
+        return
+    rows = [
+        {
+            "hash": one.hash[:12],
+            "made": one.created_at,
+            **{part: sum(kinds.values()) for part, kinds in one.counts["parts"].items()},
+            "origins": ", ".join(f"{name} {n}" for name, n in one.counts["origins"].items()),
+        }
+        for one in found
+    ]
+    columns = {
+        "hash": "Hash",
+        "made": "Made",
+        "train": "Train",
+        "dev": "Dev",
+        "test": "Test",
+        "origins": "From",
+    }
+    print_rows(rows, columns, empty="No datasets yet. Make one: deskhand tune dataset")
+
+
+def _row(one: Dataset) -> dict[str, Any]:
+    return {"hash": one.hash, "made": one.created_at, "settings": one.settings, "counts": one.counts}
