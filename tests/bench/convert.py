@@ -5,16 +5,19 @@
 writes clapnq.jsonl, mtragun.jsonl, qa_solved.jsonl (accepted solutions that read as an
 answer by themselves) and out_of_scope.jsonl (no answer in the Thunderbird sources) from
 the folder of test data. The last two ask what is synced: a directory source on
-thunderbird/fileshare and the tickets.
+thunderbird/fileshare and the tickets. With --training it writes the halves of public sets
+that `deskhand tune dataset` may learn from.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
+import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -62,6 +65,7 @@ def mtragun(folder: Path) -> Iterator[Line]:
                 for c in row["contexts"]
             ],
             "needs": kind,
+            "metadata": {"group": row["task_id"].partition("<::>")[0]},
         }
 
 
@@ -98,6 +102,58 @@ def out_of_scope(folder: Path) -> Iterator[Line]:
         }
 
 
+def stackfaq(folder: Path) -> Iterator[Line]:
+    """Paraphrases of FAQ questions with the answers of their thread; the first answer is the best voted one."""
+    corpus = {row["_id"]: row for row in _rows(folder / "stackfaq/corpus.jsonl")}
+    threads: dict[int, list[Line]] = defaultdict(list)
+    for row in corpus.values():
+        threads[row["metadata"]["thread"]].append(row)
+    for row in _rows(folder / "stackfaq/queries.jsonl"):
+        known = threads[row["metadata"]["thread"]][:3]
+        yield {
+            "id": row["_id"],
+            "question": row["text"],
+            "answerable": True,
+            "passages": [{"id": d["_id"], "title": d["title"], "text": d["text"]} for d in known],
+            "relevant": [d["_id"] for d in known],
+            "metadata": {"group": f"thread {row['metadata']['thread']}"},
+        }
+
+
+def knowledge_base(folder: Path) -> Iterator[Line]:
+    """Tickets of the training part with the articles that helpers linked."""
+    place = folder / "thunderbird/bench/kb_retrieval"
+    corpus = {row["_id"]: row for row in _rows(place / "corpus.jsonl")}
+    linked: dict[str, list[str]] = defaultdict(list)
+    for line in (place / "qrels/train.tsv").read_text(encoding="utf-8").splitlines()[1:]:
+        ticket, article, _ = line.split("\t")
+        linked[ticket].append(article)
+    for row in _rows(place / "queries.jsonl"):
+        if articles := [corpus[name] for name in linked.get(row["_id"], ()) if name in corpus]:
+            yield {
+                "id": row["_id"],
+                "question": " ".join(row["text"].split()[:120]),
+                "answerable": True,
+                "passages": [{"id": d["_id"], "title": d["title"], "text": d["text"]} for d in articles],
+                "relevant": [d["_id"] for d in articles],
+                "metadata": {"group": articles[0]["_id"]},
+            }
+
+
+def training(folder: Path, *, data: Path = DATA) -> dict[str, int]:
+    """Files for `deskhand tune dataset`: of each public set the half that nothing is judged by.
+
+    By the SHA-256 of what groups its questions (a thread, an article), else of a question's id: even ones.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    counts: dict[str, int] = {}
+    for made in (clapnq, mtragun, stackfaq, knowledge_base):
+        lines = [line for line in made(data) if _even(line.get("metadata", {}).get("group") or line["id"])]
+        _write(folder / f"{made.__name__}-training.jsonl", lines)
+        counts[f"{made.__name__}-training"] = len(lines)
+    return counts
+
+
 SETS = {"clapnq": clapnq, "mtragun": mtragun, "qa_solved": qa_solved, "out_of_scope": out_of_scope}
 
 
@@ -107,10 +163,18 @@ def write(folder: Path, *, data: Path = DATA) -> dict[str, int]:
     counts: dict[str, int] = {}
     for name, lines in SETS.items():
         found = list(lines(data))
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in found)
-        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+        _write(folder / f"{name}.jsonl", found)
         counts[name] = len(found)
     return counts
+
+
+def _write(file: Path, lines: Iterable[Line]) -> None:
+    text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    file.write_text(text, encoding="utf-8")
+
+
+def _even(name: str) -> bool:
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 2 == 0
 
 
 def _rows(file: Path) -> Iterator[Line]:
@@ -128,5 +192,8 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    for name, count in write(parser.parse_args().folder).items():
+    parser.add_argument("--training", action="store_true", help="the halves to train with instead")
+    options = parser.parse_args()
+    made = training(options.folder) if options.training else write(options.folder)
+    for name, count in made.items():
         print(f"{count:5} {name}")
