@@ -23,7 +23,7 @@ from llama_index.core.base.response.schema import Response
 from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import QueryBundle
 
-from assistant.answer import abstain, cite, extract, prompt, rewrite
+from assistant.answer import abstain, cite, disagree, extract, prompt, rewrite
 from assistant.errors import QuestionRejected
 from assistant.generate import base
 from assistant.model import TIMELINE, Answer, Citation, Passage, Turn
@@ -37,6 +37,9 @@ NEAREST = 3
 """Sources a refusal names."""
 NEAR, NEAR_SHARE = 0.45, 0.8
 """What a customer's ticket must score, absolutely and beside the best passage, to be told instead of an answer."""
+
+
+OTHERWISE = "A document says otherwise, and counts more than a ticket:"
 
 
 class Strategy(StrEnum):
@@ -204,8 +207,9 @@ class DeskQueryEngine(BaseQueryEngine):
             refusal = yield from _quote(draft, candidates)
         if refusal:
             yield from _decline(draft, refusal)
-        else:
-            yield draft.done()
+            return
+        yield from self._otherwise(draft)
+        yield draft.done()
 
     def _checked(self, question: str) -> str:
         question = question.strip()
@@ -257,6 +261,18 @@ class DeskQueryEngine(BaseQueryEngine):
                     yield draft.add(said, held, line=line)
         log.info("answer.verified", sentences=seen, citations=len(draft.citations))
         return "" if draft.text else "no sentence of the generator was supported by the sources"
+
+    def _otherwise(self, draft: _Draft) -> Generator[Event]:
+        """A document's sentence that says other numbers than a ticket which the answer rests on."""
+        if self.encode is None:
+            return
+        said = [(citation.marker, citation.quote) for citation in draft.citations]
+        with draft.timed("compare"):
+            found = disagree.otherwise(said, draft.passages, encode=self.encode)
+        for marker, sentence in found:
+            if sentence not in draft.text:
+                marked = cite.with_markers(f"{OTHERWISE} {sentence}", [marker])
+                yield draft.add(marked, [(marker, sentence)], line=True)
 
     def _generated(self, draft: _Draft, messages: list[ChatMessage]) -> Generator[tuple[str, bool]]:
         """Sentences as soon as they are complete, and whether each begins a line."""
