@@ -148,7 +148,7 @@ def training(folder: Path, *, data: Path = DATA) -> dict[str, int]:
     folder.mkdir(parents=True, exist_ok=True)
     counts: dict[str, int] = {}
     for made in (clapnq, mtragun, stackfaq, knowledge_base):
-        lines = [line for line in made(data) if _even(line.get("metadata", {}).get("group") or line["id"])]
+        lines = [line for line in made(data) if trained_on(line)]
         _write(folder / f"{made.__name__}-training.jsonl", lines)
         counts[f"{made.__name__}-training"] = len(lines)
     return counts
@@ -173,8 +173,14 @@ def _write(file: Path, lines: Iterable[Line]) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-def _even(name: str) -> bool:
-    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 2 == 0
+def trained_on(line: Line) -> bool:
+    """Whether it is in the half that `training` writes."""
+    return draw(line.get("metadata", {}).get("group") or line["id"]) % 2 == 0
+
+
+def draw(name: str) -> int:
+    """A lot that depends on nothing but a name."""
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16)
 
 
 def _rows(file: Path) -> Iterator[Line]:

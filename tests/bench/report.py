@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from tests.bench.output import RESULTS
+from tests.bench.report_answers import abstain, answers, cost, evidence, generator, history, hostile, tuned
+from tests.bench.tables import table
 from tests.paths import PROJECT
 
 HEAD = """# What was measured
@@ -24,16 +26,6 @@ SYSTEMS = {
     "bm25": "BM25 alone",
     "peer": "LlamaIndex `PGVectorStore`, hybrid",
 }
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])
-
-
-def cell(of: dict[str, Any], measure: str) -> str:
-    one = of[measure]
-    return f"{one['value']:.2f} ±{(one['high'] - one['low']) / 2:.2f}" if one else "–"
 
 
 def retrieval(found: dict[str, Any]) -> str:
@@ -135,56 +127,6 @@ def latency(found: dict[str, Any]) -> str:
     )
 
 
-def generator(found: dict[str, Any]) -> str:
-    rows = [
-        [name, of["first_token_s"], of["tokens_per_s"], of["answering_peak_mb"]]
-        for name, of in found["results"].items()
-        if "first_token_s" in of
-    ]
-    prompt = found["results"]["local"]["prompt_tokens"]
-    return (
-        f"## Local generator\n\nSmolLM2-135M-Instruct, a prompt of {prompt:,} tokens, in the same run.\n\n"
-        "    python tests/bench/bench_generator.py\n\n"
-        + table(["runtime", "first token, s", "tokens/s", "peak MB"], rows)
-    )
-
-
-def abstain(found: dict[str, Any]) -> str:
-    curve = found["declined of answerable, of unanswerable, by threshold (shipped coefficients)"]
-    rows = [
-        [
-            threshold,
-            *(
-                " / ".join("–" if v is None else f"{v:.2f}" for v in of["test"][threshold])
-                for of in curve.values()
-            ),
-        ]
-        for threshold in curve["all"]["test"]
-    ]
-    return (
-        "## Declining\n\nShare of answerable / of unanswerable questions declined, on the halves that no coefficient "
-        "was fitted on (they were seen while features were chosen), by threshold "
-        f"({found['shipped threshold']} is shipped). `taken-out`: the thunderbird tickets without the articles "
-        "that answer them.\n\n    python -m tests.bench.bench_abstain\n\n"
-        + table(["threshold", *curve], rows)
-    )
-
-
-def answers(found: dict[str, Any]) -> str:
-    # A row a measure: there are more of them than sets, and a wide table is read by nobody.
-    rows = [
-        [measure.replace("_", " "), *(of.get(measure, "–") for of in found["sets"].values())]
-        for measure in found["measures"]
-    ]
-    return (
-        f"## Answers, {found['half']} half\n\nQuoted answers to public questions, each over its own passages. "
-        "`asked`: what a person gets, declined questions included; `quoted`: the answerable ones, none declined. "
-        "± is half the 95 % bootstrap interval.\n\n"
-        f"    python -m tests.bench.bench_answers --half {found['half']}\n\n"
-        + table(["", *found["sets"]], rows)
-    )
-
-
 def listing(found: dict[str, Any]) -> str:
     rows: list[list[object]] = [
         ["a plain walk that stats every file", f"{found['a plain walk, seconds']} s"],
@@ -220,45 +162,6 @@ def turns(found: dict[str, Any]) -> str:
     )
 
 
-def history(found: dict[str, Any]) -> str:
-    systems = found["systems"]
-
-    names = {
-        "documents": "documents alone",
-        "tickets": "and tickets, of nobody in particular",
-        "history": "and the customer known",
-        "history alone": "the customer's tickets, nobody else's",
-    }
-    rows: list[list[object]] = []
-    for needs, what in (
-        ("document", "a document"),
-        ("ticket", "somebody else's ticket"),
-        ("history", "the history"),
-    ):
-        count = systems["history"][needs]["questions"]
-        for measure, shown in (
-            ("right source", "cites a right source"),
-            ("told", "cites it, or tells it in a refusal"),
-            ("gold", "holds the gold phrase"),
-        ):
-            rows.append(
-                [f"needs {what} ({count}): {shown}", *(cell(systems[s][needs], measure) for s in names)]
-            )
-    count = systems["history"]["none"]["questions"]
-    rows.append(
-        [f"has no answer ({count}): declined", *(cell(systems[s]["none"], "declined") for s in names)]
-    )
-    rows.append(["seconds, p50", *(f"{systems[s]['seconds']['p50']['value']:.2f}" for s in names)])
-    rows.append(["seconds, p95", *(f"{systems[s]['seconds']['p95']['value']:.2f}" for s in names)])
-    return (
-        f"## What history adds, {found['half']} half of the sample's questions\n\nThe sample company's 80 questions, "
-        "by what an answer takes. A declined question counts as citing nothing; where the customer is known, its "
-        "refusal tells the nearest of their tickets line by line, with its date and source.\n\n"
-        f"    python -m tests.bench.bench_history --half {found['half']}\n\n"
-        + table(["", *names.values()], rows)
-    )
-
-
 def storm(found: dict[str, Any]) -> str:
     kills = ", ".join(f"{name} ×{found['kills'].count(name)}" for name in sorted(set(found["kills"])))
     rows: list[list[object]] = [
@@ -290,22 +193,6 @@ def leaks(found: dict[str, Any]) -> str:
     )
 
 
-def hostile(found: dict[str, Any]) -> str:
-    ways = ", ".join(f"{name} {count}" for name, count in found["ways"].items())
-    rows: list[list[object]] = [
-        ["questions", f"{found['questions']:,} ({ways})"],
-        ["passages retrieved for them", f"{found['passages']:,}"],
-        ["canaries planted", found["canaries"]],
-        ["answers, drafts, JSON or sources with a canary", f"**{found['answers with canaries']}**"],
-        ["canaries in the logs of all processes", f"**{found['canaries in logs']}**"],
-    ]
-    return (
-        "## Hostile questions\n\nQuestions for other customers' data and internal notes, in the ways people try it, "
-        "to a desk of ten customers; one half answered by quoting, one by a generator that repeats all it is given.\n\n"
-        "    python -m tests.bench.bench_hostile\n\n" + table(["", ""], rows)
-    )
-
-
 def memory(found: dict[str, Any]) -> str:
     rows = [
         [name, f"{of['peak_mb']:.0f}", f"{of['growth']:+.1f}"]
@@ -317,43 +204,6 @@ def memory(found: dict[str, Any]) -> str:
         "PostgreSQL's is its buffers, which fill up to their setting (a sixteenth of the machine's memory).\n\n"
         "    python -m tests.bench.bench_memory STATE\n\n"
         + table(["process", "peak, MB", "growth, MB for 10,000 tickets"], rows)
-    )
-
-
-def cost(found: dict[str, Any]) -> str:
-    rows = [
-        [name, f"{of['p50']['value'] * 1000:.0f}", f"{of['p95']['value'] * 1000:.0f}"]
-        for name, of in found["seconds"].items()
-    ]
-    return (
-        "## What knowing the customer costs an answer\n\n50,000 tickets; the same questions, answered by quoting.\n\n"
-        "    python -m tests.bench.bench_history_cost STATE\n\n" + table(["", "p50, ms", "p95, ms"], rows)
-    )
-
-
-def evidence(found: dict[str, Any]) -> str:
-    rows: list[list[object]] = []
-    for name, what in (
-        ("article", "the article a helper linked is in the evidence, or named there"),
-        ("nearest", "token F1 of the accepted solution and the nearest passage"),
-    ):
-        of = found[name]
-        for group in ("all", "with earlier tickets"):
-            count = of["questions"] if group == "all" else of["with earlier tickets"]
-            who = "" if group == "all" else ", of customers with an earlier ticket"
-            cells = [cell(of[system], group) for system in ("documents", "tickets", "history")]
-            rows.append([f"{what}{who} ({count})", *cells])
-    rows.append(
-        [
-            "seconds, p95",
-            *(f"{found['article'][s]['p95']['value']:.2f}" for s in ("documents", "tickets", "history")),
-        ]
-    )
-    return (
-        "## Evidence of real answers, with and without tickets and history\n\nThunderbird's tickets as questions, as "
-        "of their own day; twelve passages each. With the history known, of strangers' tickets only agents' words are "
-        "evidence.\n\n    python -m tests.bench.bench_evidence STATE/calm\n\n"
-        + table(["", "documents alone", "and all tickets", "and the customer known"], rows)
     )
 
 
@@ -374,6 +224,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "memory": memory,
     "cost": cost,
     "evidence": evidence,
+    "tuned-": tuned,
 }
 
 
