@@ -1,0 +1,305 @@
+"""Retrieval, fine-tuning, both or neither: the same questions asked of the plain and of a tuned generator.
+
+    python -m tests.bench.bench_tuned TUNED.gguf [--half development] [--limit N] [--gate P] [--thunderbird STATE]
+
+Sets, none of which was trained on: the other halves of CLAPNQ and MTRAG (their passages are the
+corpus); the sample company, whose kinds of documents and product no training set has; with
+`--thunderbird` accepted solutions, asked as of their day of the installation that
+`bench_sync` left in STATE. Each is asked
+
+- without retrieval, of both generators: what is in the weights;
+- with retrieval, of both: the engine verifies each sentence, and `--gate` is the confidence
+  below which nothing is generated;
+- by quoting, without a generator: best passage, best sentences, the extractive baseline.
+
+`format` and `raw grounded` are of what the generator said, all else of what is shown. Writes
+results/tuned-<half>.json and .png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tempfile
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from llama_index.core.base.base_retriever import BaseRetriever
+
+from assistant.answer import abstain
+from assistant.answer.engine import DeskQueryEngine, Strategy
+from assistant.answer.prompt import DECLINED
+from assistant.app import Assistant
+from assistant.config import Settings
+from assistant.evaluate import marks
+from assistant.evaluate.memory import MemoryRetriever
+from assistant.evaluate.questions import Question, load
+from assistant.evaluate.statistics import Estimate, estimate, p50, p95
+from assistant.generate.base import PieceChat
+from assistant.generate.echo import EchoChat
+from assistant.generate.local import LocalChat
+from assistant.ingest.chunk import Chunker
+from assistant.model import Answer, Passage, Principal, Turn
+from assistant.retrieve.evidence import DeskRetriever
+from assistant.retrieve.scope import Scope
+from assistant.runtime.up import running, standard_processes
+from assistant.store.search import Filters
+from assistant.surfaces.cli_sources import follow
+from assistant.surfaces.demo import ASKER, add_sample
+from assistant.tune.evaluate import well_formed
+from tests.bench import convert
+from tests.bench.bench_history import half as sample_half
+from tests.bench.output import plotted, save
+from tests.paths import DATA, MODELS
+
+ALONE = "You answer questions for a support desk. Answer in at most four sentences. If you don't know, write only "
+MEASURES = (
+    "f1", "rouge_l", "contains_gold", "citation_precision", "citation_recall", "declined_unanswerable",
+    "declined_answerable", "grounded", "format", "raw grounded",
+)  # fmt: skip
+
+Find = Callable[[Question], BaseRetriever]
+
+
+class Heard(PieceChat):
+    """A generator whose last words are remembered."""
+
+    inner: LocalChat
+    model_name: str = "heard"
+    quotes: bool = False
+    prompt_tokens: int = 800
+    said: str = ""
+    sources: int = 0
+
+    @property
+    def _llm_type(self) -> str:
+        return "heard"
+
+    def _resolve_model_profile(self) -> Any:
+        return self.inner.profile
+
+    def get_num_tokens(self, text: str) -> int:
+        return self.inner.get_num_tokens(text)
+
+    def pieces(
+        self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
+    ) -> Generator[str]:
+        self.said = ""
+        self.sources = len(re.findall(r'^<source number="', messages[-1].text, re.MULTILINE))
+        for piece in self.inner.pieces(messages, stop, **kwargs):
+            self.said += piece
+            yield piece
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    name: str
+    questions: Sequence[Question]
+    find: Find
+
+
+def alone(model: Heard, question: Question) -> Answer:
+    """Without sources."""
+    asked = [
+        SystemMessage(content=ALONE + DECLINED + "."),
+        HumanMessage(content=f"Question: {question.question}"),
+    ]
+    text = "".join(model.pieces(asked))
+    refusal = "it says so" if DECLINED in text else ""
+    return Answer("" if refusal else text, (), 1.0, refusal=refusal, question=question.question)
+
+
+def measured(
+    asked: Set, assistant: Assistant, model: Heard | None, *, retrieval: bool, gate: float
+) -> dict[str, Any]:
+    """Each measure over the questions it applies to. Without a model the sources are quoted."""
+    found: dict[str, list[float]] = {}
+    encode = assistant.embedder.encode
+    for question in asked.questions:
+        if not retrieval:
+            assert model is not None
+            answer = alone(model, question)
+        else:
+            engine = DeskQueryEngine(
+                asked.find(question),
+                model or EchoChat(),
+                encode=encode,
+                strategy=Strategy.WRITE if model else Strategy.QUOTE,
+                threshold=gate if model else abstain.THRESHOLD,
+            )
+            turns = [Turn(t.role, t.content) for t in question.history]
+            if model:
+                model.said = ""
+            answer = engine.answer(question.question, history=turns)
+        values = marks.marks(question, answer, encode=encode)
+        if not retrieval:
+            values = {
+                k: v
+                for k, v in values.items()
+                if k not in ("grounded", "retrieved_relevant", "told_relevant")
+            }
+        elif model and model.said:
+            values["format"] = float(well_formed(model.said, model.sources))
+            kept = model.said.partition(DECLINED)[0].strip()
+            if kept:
+                values["raw grounded"] = marks.grounded(
+                    Answer(kept, (), 1.0, passages=_numbered(answer)), encode=encode
+                )
+        for name, value in values.items():
+            found.setdefault(name, []).append(value)
+        if retrieval:
+            found.setdefault("seconds", []).append(
+                sum(answer.timings.get(s, 0) for s in ("read", "generate", "verify"))
+            )
+    result: dict[str, Any] = {name: estimate(found[name]) for name in MEASURES if found.get(name)}
+    if seconds := found.get("seconds"):
+        result |= {"seconds p50": estimate(seconds, p50), "seconds p95": estimate(seconds, p95)}
+    return result
+
+
+def _numbered(answer: Answer) -> tuple[Passage, ...]:
+    return answer.passages
+
+
+def public(chosen: str, limit: int | None, assistant: Assistant) -> Generator[Set]:
+    """The halves of CLAPNQ and MTRAG that no training file has, cut in two again."""
+    chunker = Chunker(assistant.embedder.tokenizer_file)
+
+    def find(question: Question) -> BaseRetriever:
+        return MemoryRetriever(question.passages or (), embedder=assistant.embedder, chunker=chunker)
+
+    for name, lines in (("CLAPNQ", convert.clapnq), ("MTRAG", convert.mtragun)):
+        every = [Question.model_validate(line) for line in lines(DATA) if not convert.trained_on(line)]
+        these = [q for q in every if convert.draw(f"half {q.id}") % 2 == (chosen == "test")]
+        yield Set(name, these[:limit], find)
+
+
+def sample(chosen: str, limit: int | None, assistant: Assistant) -> Set:
+    asker = assistant.principal(ASKER)
+    with as_file(files("assistant") / "sample") as folder:
+        every = [q for q in load(folder / "questions.jsonl") if sample_half(q) == chosen]
+
+    def find(question: Question) -> BaseRetriever:
+        known = assistant.customer(asker, question.customer) if question.customer else None
+        scope = Scope(asker, filters=Filters(before=question.as_of), customer=known.ids if known else None)
+        return DeskRetriever(assistant.retriever, scope)
+
+    return Set("sample company", every[:limit], find)
+
+
+def thunderbird(chosen: str, limit: int | None, assistant: Assistant) -> Set:
+    """Accepted solutions; those of the development part only, by halves."""
+    with assistant.database.writer() as connection:
+        rows = connection.execute(b"select distinct unnest(acl) as token from document where kind = 'ticket'")
+        who = Principal("bench", frozenset(row["token"] for row in rows))
+    every = [Question.model_validate(line) for line in convert.qa_solved(DATA)]
+    these = [q for q in every if convert.draw(f"half {q.id}") % 2 == (chosen == "test")]
+
+    def find(question: Question) -> BaseRetriever:
+        return DeskRetriever(assistant.retriever, Scope(who, filters=Filters(before=question.as_of)))
+
+    return Set("Thunderbird, as of its day", these[: limit or 150], find)
+
+
+@contextmanager
+def sample_desk() -> Generator[Assistant]:
+    """The sample company, synced."""
+    with tempfile.TemporaryDirectory(prefix="dh-") as folder, as_file(files("assistant") / "sample") as place:
+        Path(folder).chmod(0o711)
+        config = Settings(state=Path(folder) / "s", models=MODELS, generator="echo")
+        with running(
+            config, migrate=lambda _: Assistant(config).migrate(), processes=standard_processes(config)
+        ):
+            assistant = Assistant(config)
+            for runs in add_sample(assistant, place):
+                follow(assistant, runs)
+            yield assistant
+            assistant.close()
+
+
+@contextmanager
+def state_desk(state: Path) -> Generator[Assistant]:
+    config = Settings(state=state, models=MODELS, generator="echo")
+    with running(config, migrate=lambda _: Assistant(config).migrate(), processes=()):
+        assistant = Assistant(config)
+        yield assistant
+        assistant.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tuned", type=Path)
+    parser.add_argument("--half", choices=("development", "test"), default="development")
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--gate", type=float, default=0.1)
+    parser.add_argument("--prompt-tokens", type=int, default=800)
+    parser.add_argument("--thunderbird", type=Path)
+    given = parser.parse_args()
+    if not DATA.is_dir():
+        raise SystemExit("skipped: the data folder is absent")
+    plain = Heard(
+        inner=LocalChat(gguf=MODELS / "smollm2-135m-instruct/model.gguf"), prompt_tokens=given.prompt_tokens
+    )
+    tuned = Heard(inner=LocalChat(gguf=given.tuned), prompt_tokens=given.prompt_tokens)
+    report: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def ask(asked: Set, assistant: Assistant) -> None:
+        rows = report[f"{asked.name} ({len(asked.questions)})"] = {}
+        for name, model, retrieval in (
+            ("plain, no retrieval", plain, False),
+            ("tuned, no retrieval", tuned, False),
+            ("plain, retrieval", plain, True),
+            ("tuned, retrieval", tuned, True),
+            ("quoting", None, True),
+        ):
+            rows[name] = measured(asked, assistant, model, retrieval=retrieval, gate=given.gate)
+            print(asked.name, "|", name, {k: str(v) for k, v in rows[name].items()}, flush=True)
+
+    with sample_desk() as assistant:
+        for asked in (
+            *public(given.half, given.limit, assistant),
+            sample(given.half, given.limit, assistant),
+        ):
+            ask(asked, assistant)
+    with state_desk(given.thunderbird) if given.thunderbird else nullcontext() as assistant:
+        if assistant:
+            ask(thunderbird(given.half, given.limit, assistant), assistant)
+    plot(given.half, report)
+    save(
+        f"tuned-{given.half}",
+        {
+            "half": given.half,
+            "gate": given.gate,
+            "sets": {
+                s: {n: {k: str(v) for k, v in row.items()} for n, row in rows.items()}
+                for s, rows in report.items()
+            },
+        },
+    )
+
+
+def plot(chosen: str, report: dict[str, dict[str, dict[str, Any]]]) -> None:
+    shown = ("f1", "citation_recall", "declined_unanswerable", "declined_answerable")
+    with plotted(f"tuned-{chosen}", columns=len(shown), size=(16, 4)) as axes:
+        for place, measure in enumerate(shown):
+            for number, name in enumerate(next(iter(report.values()))):
+                values: list[Estimate | None] = [rows[name].get(measure) for rows in report.values()]
+                spots = [n + (number - 2) * 0.16 for n in range(len(values))]
+                axes[place].bar(spots, [v.value if v else 0.0 for v in values], width=0.16, label=name)
+            axes[place].set_xticks(
+                range(len(report)), [s.split(" (")[0] for s in report], rotation=20, fontsize=7
+            )
+            axes[place].set_title(measure.replace("_", " "))
+            axes[place].set_ylim(0, 1)
+        axes[0].legend(fontsize=7)
+
+
+if __name__ == "__main__":
+    main()
