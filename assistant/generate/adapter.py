@@ -71,7 +71,7 @@ class Update:
         merged = weights + (self.scaling * self.b) @ self.a
         if self.magnitude is not None:
             merged *= (self.magnitude / np.linalg.norm(merged, axis=1))[:, None]
-        return merged if strength == 1 else weights + strength * (merged - weights)
+        return np.asarray(weights + strength * (merged - weights), np.float32)
 
     def reordered(self, rows: np.ndarray[Any, Any]) -> Update:
         lengths = None if self.magnitude is None else self.magnitude[rows]
