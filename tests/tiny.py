@@ -35,8 +35,8 @@ def tokens() -> list[str]:
     return [*SPECIAL, *byte_tokens, *(merge.replace(" ", "") for merge in MERGES)]
 
 
-def write_gguf(place: Path, *, seed: int = 1, layers: int = LAYERS) -> Path:
-    """A llama of 0.1 million random weights, in Q8_0."""
+def write_gguf(place: Path, *, seed: int = 1, layers: int = LAYERS, norm: float = 1.0) -> Path:
+    """A llama of 0.1 million random weights, in Q8_0; what leaves the last layer is multiplied with `norm`."""
     chance = np.random.default_rng(seed)
     writer = GGUFWriter(place, "llama")
     writer.add_name("tiny")
@@ -75,7 +75,7 @@ def write_gguf(place: Path, *, seed: int = 1, layers: int = LAYERS) -> Path:
             matrix(f"blk.{layer}.{name}.weight", rows, columns)
         for name in ("attn_norm", "ffn_norm"):
             writer.add_tensor(f"blk.{layer}.{name}.weight", np.ones(HIDDEN, np.float32))
-    writer.add_tensor("output_norm.weight", np.ones(HIDDEN, np.float32))
+    writer.add_tensor("output_norm.weight", np.full(HIDDEN, norm, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -20,7 +20,7 @@ from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from torch.utils.data import Sampler
-from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from assistant import servers
@@ -230,6 +230,7 @@ def fit(
         ),
         callbacks=[Watch(folder, recipe, tell)],
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     state = trainer.state
     return {
@@ -245,6 +246,8 @@ def publish(best: Path, folder: Path, base: Base, recipe: Recipe) -> None:
     tensors = {name: value.to(torch.bfloat16) for name, value in load_file(best / adapter.WEIGHTS).items()}
     config = json.loads((best / adapter.CONFIG).read_text(encoding="utf-8"))
     config |= {"lora_alpha": recipe.alpha * recipe.strength, "base_model_name_or_path": base.name}
+    # PEFT lists every single module, in an order of chance.
+    config["target_modules"] = sorted({name.rpartition(".")[-1] for name in config["target_modules"]})
     scratch = folder / f".{adapter.WEIGHTS}"
     save_file(tensors, scratch, metadata={"format": "pt"})
     scratch.replace(folder / adapter.WEIGHTS)

@@ -165,7 +165,7 @@ def peft_adapter(model: Any, folder: Path, *, dora: bool, rslora: bool, rank: in
     made = get_peft_model(model, config)
     for name, value in made.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(value, std=0.02)
+            torch.nn.init.normal_(value, std=0.1)
         if "magnitude" in name:
             value.data *= 1.1
     made.save_pretrained(folder, save_embedding_layers=False)
