@@ -12,11 +12,13 @@ import structlog
 from assistant import servers
 from assistant.config import settings
 from assistant.errors import NotRunning
-from assistant.store import customers, documents, feedback, sources
+from assistant.store import customers, documents, feedback, sources, versions
+from assistant.store.versions import Kind
 from workers.app import app
 from workers.context import assistant
 from workers.ingest import index
 from workers.sync import SYNCING, UPKEEP, upkeep, work
+from workers.tune import train
 
 WAKE_UPS = 4
 """messages kept waiting in a queue at most: enough to wake every process, cheap to drop"""
@@ -34,6 +36,7 @@ def tick() -> None:
         with assistant().database.writer() as connection:
             syncs = len(sources.waiting(connection, SYNCING, limit=WAKE_UPS))
             upkeeps = len(sources.waiting(connection, UPKEEP, limit=WAKE_UPS))
+            trainings = int(versions.waiting(connection, Kind.GENERATOR) is not None)
             documents_waiting = documents.ready(connection)
             if not documents_waiting:
                 documents.refresh_statistics(connection)
@@ -48,6 +51,7 @@ def tick() -> None:
         (syncs, work, "sync"),
         (upkeeps, upkeep, "upkeep"),
         (-(-documents_waiting // documents.BATCH), index, "ingest"),
+        (trainings, train, "tune"),
     ):
         if count:
             for _ in range(min(count, WAKE_UPS) - _queued(queue)):

@@ -29,6 +29,7 @@ from assistant import weights
 from assistant.config import Settings
 from assistant.errors import ModelUnavailable, QuestionRejected
 from assistant.generate.base import PieceChat
+from assistant.generate.gguf import rewrite
 
 log = structlog.get_logger()
 
@@ -194,7 +195,7 @@ def _prepared(gguf: Path) -> Path:
     scratch = Path(tempfile.mkdtemp(prefix=".preparing-", dir=gguf.parent))
     try:
         copy = scratch / "model.gguf"
-        _to_8_bits(gguf, copy)
+        rewrite(gguf, copy)
         openvino_genai.LLMPipeline(copy, "CPU", enable_save_ov_model=True)
         copy.unlink()
         scratch.chmod(0o755)
@@ -203,28 +204,3 @@ def _prepared(gguf: Path) -> Path:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
-
-
-def _to_8_bits(source: Path, target: Path) -> None:
-    """Write a GGUF again with its quantised tensors as Q8_0; other tensors and all metadata stay."""
-    from gguf import GGMLQuantizationType, GGUFReader, GGUFValueType, GGUFWriter, quants
-
-    reader = GGUFReader(source)
-    writer = GGUFWriter(target, str(reader.fields["general.architecture"].contents()))
-    for key, field in reader.fields.items():
-        if key.startswith("GGUF.") or key == "general.architecture":
-            continue
-        kind = field.types[0]
-        inner = field.types[-1] if kind == GGUFValueType.ARRAY else None
-        writer.add_key_value(key, field.contents(), kind, sub_type=inner)
-    for tensor in reader.tensors:
-        if tensor.tensor_type in (GGMLQuantizationType.F32, GGMLQuantizationType.Q8_0):
-            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-            continue
-        values = quants.dequantize(tensor.data, tensor.tensor_type)
-        data = quants.quantize(values, GGMLQuantizationType.Q8_0)
-        writer.add_tensor(tensor.name, data, raw_dtype=GGMLQuantizationType.Q8_0)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()

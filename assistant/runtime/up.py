@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import psycopg
 import redis
@@ -22,10 +23,13 @@ from assistant.runtime.supervisor import Supervisor, stopping_on_signals
 from assistant.runtime.valkey import Valkey
 
 CONNECT_SECONDS = 5
-SYNC, UPKEEP, INGEST, TICK, BEAT, WATCH = "sync", "upkeep", "ingest", "tick", "beat", "watch"
-"""the processes besides the servers; the first four are named for the queues they work on"""
+SYNC, UPKEEP, INGEST, TICK, TUNE = "sync", "upkeep", "ingest", "tick", "tune"
+"""the workers, named for the queues they work on"""
+BEAT, WATCH = "beat", "watch"
 SYNCS_AT_ONCE, UPKEEPS_AT_ONCE = 4, 2
 CELERY = (sys.executable, "-m", "celery", "--app=workers.app")
+TUNING = ("torch", "transformers", "peft", "trl")
+"""packages of the extra `[tune]`"""
 
 
 @contextmanager
@@ -59,15 +63,23 @@ def running(
                 supervisor.stop()
 
 
-def standard_processes(settings: Settings) -> list[Process]:
+def can_tune() -> bool:
+    """Whether the extra `[tune]` is installed; imports nothing of it."""
+    return all(find_spec(name) for name in TUNING)
+
+
+def standard_processes(settings: Settings, *, tuning: bool | None = None) -> list[Process]:
     """What every installation runs; a surface adds its own.
 
     Reading sources waits for the network and indexing for the processor: with a
     worker each, neither holds the other up. Permissions and inventories have their own,
     so that a long import delays no revocation, and so has the tick that wakes them all.
+    `tuning`: with one that trains models; by default where that is installed.
     """
     indexers = settings.worker_processes or min(os.cpu_count() or 1, 4)
+    trainers = [_worker(TUNE, settings)] if (can_tune() if tuning is None else tuning) else []
     return [
+        *trainers,
         _worker(SYNC, settings, concurrency=SYNCS_AT_ONCE),
         _worker(UPKEEP, settings, concurrency=UPKEEPS_AT_ONCE),
         _worker(INGEST, settings, concurrency=indexers),

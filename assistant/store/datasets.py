@@ -16,6 +16,8 @@ from assistant.errors import ConfigError
 from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
 
+LATEST = "latest"
+
 Messages = tuple[Mapping[str, str], ...]
 """chat messages: {role, content} each"""
 
@@ -66,10 +68,10 @@ def add(
     return Dataset(**row)
 
 
-def get(connection: Conn, name: str = "latest") -> Dataset:
+def get(connection: Conn, name: str = LATEST) -> Dataset:
     """The dataset whose hash begins like that, or the latest one. Raises `ConfigError`."""
-    rows = connection.execute(SQL["dataset_find"], {"name": "" if name == "latest" else name}).fetchall()
-    if not rows or (name != "latest" and len(rows) > 1):
+    rows = connection.execute(SQL["dataset_find"], {"name": "" if name == LATEST else name}).fetchall()
+    if not rows or (name != LATEST and len(rows) > 1):
         what = f"Several datasets begin with «{name}»" if rows else f"There is no dataset «{name}»"
         raise ConfigError(
             f"{what}. Nothing was changed; `deskhand tune dataset` makes one, `deskhand tune datasets` lists them."

@@ -1121,7 +1121,7 @@ from (select %(kind)s || '-' || coalesce(max(id), 0) + 1 as name from version) n
 returning *
 
 -- name: version_progress
-update version set progress = %(progress)s where id = %(id)s
+update version set progress = %(progress)s where id = %(id)s and state = 'training'
 
 -- name: version_finish
 update version set state = 'candidate', metrics = metrics || %(metrics)s, reason = '' where id = %(id)s
@@ -1143,8 +1143,14 @@ select * from version order by id desc
 select * from version where kind = %(kind)s and state = 'live'
 
 -- name: version_waiting
--- A training that was asked for, or that somebody's death left unfinished.
-select * from version where state = 'training' order by id limit 1
+-- A training that was asked for, or that somebody's death left unfinished; one that waits for space has a time.
+select * from version where state = 'training' and kind = %(kind)s
+  and coalesce((progress ->> 'again_at')::timestamptz, '-infinity') <= now()
+order by id limit 1
+
+-- name: version_resume
+update version set state = 'training', reason = '', progress = progress - 'again_at' - 'trouble' - 'starts'
+where id = %(id)s and state in ('failed', 'training') returning *
 
 -- name: version_retire
 update version set state = 'retired' where kind = %(kind)s and state = 'live'

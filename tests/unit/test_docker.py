@@ -156,7 +156,7 @@ def test_the_processes_are_those_of_an_installation() -> None:
         tail = command[command.index("--app=workers.app") :]
         return {word for word in tail if not word.startswith("--concurrency=")}
 
-    commands = [list(process.command) for process in standard_processes(Settings())]
+    commands = [list(process.command) for process in standard_processes(Settings(), tuning=True)]
     standard = [essence(command) for command in commands if "--app=workers.app" in command]
     here = [essence(words(service)) for service in OURS.values() if words(service)[0] == "celery"]
     assert sorted(map(sorted, here)) == sorted(map(sorted, standard))

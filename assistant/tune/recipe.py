@@ -1,0 +1,72 @@
+"""How a generator is trained: every number that the result depends on, beside the data."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from assistant.errors import ConfigError
+
+
+class Recipe(BaseModel):
+    """A recipe's defaults are for SmolLM2-135M on two cores, some hundreds to some thousands of examples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(default=16, ge=1, le=256)
+    """of the two matrices that LoRA adds to every linear layer but the last"""
+    alpha: float = Field(default=32, gt=0)
+    """LoRA adds (alpha/rank)·B·A"""
+    targets: Literal["all-linear"] = "all-linear"
+    dora: bool = False
+    """scale each row to a learnt length as well: slower, sometimes better at low rank"""
+    rslora: bool = False
+    """divide alpha by √rank instead of rank, for high ranks"""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """of LoRA's input"""
+    learning_rate: float = Field(default=5e-4, gt=0)
+    schedule: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """share of the steps in which the learning rate rises"""
+    weight_decay: float = Field(default=0.0, ge=0)
+    epochs: float = Field(default=3.0, gt=0)
+    steps: int = Field(default=0, ge=0)
+    """as many and no more, whatever `epochs` says; 0: by epochs"""
+    batch: int = Field(default=1, ge=1)
+    """examples read at once; on a CPU more only cost padding"""
+    accumulation: int = Field(default=16, ge=1)
+    """batches to a step"""
+    max_tokens: int = Field(default=1_800, ge=64)
+    """longer examples are left out, never cut: an answer without its end teaches not to end"""
+    replay: float = Field(default=0.1, ge=0, lt=1)
+    """share of general texts among what is trained on, against forgetting"""
+    evaluate_every: int = Field(default=25, ge=1)
+    """steps between two looks at the development part"""
+    dev_examples: int = Field(default=120, ge=1)
+    """of the development part that are looked at"""
+    patience: int = Field(default=4, ge=1)
+    """looks without a better loss after which it stops"""
+    strength: float = Field(default=1.0, gt=0, le=1)
+    """of what was learnt, how much the finished adapter applies: less forgets less"""
+    seed: int = 7
+
+    @model_validator(mode="after")
+    def _strength_of_dora(self) -> Recipe:
+        if self.dora and self.strength != 1:
+            raise ValueError("DoRA can't be weakened: leave strength at 1")
+        return self
+
+
+def recipe(**values: Any) -> Recipe:
+    """A recipe with these values in place of defaults. Raises `ConfigError` naming what is wrong."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        wrong = [
+            f"{'.'.join(map(str, problem['loc'])) or 'together'}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        ]
+        raise ConfigError(
+            f"This recipe can't be followed: {'; '.join(wrong)}. Nothing was started."
+        ) from None

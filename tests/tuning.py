@@ -1,0 +1,59 @@
+"""A dataset to train on, small enough for a test."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from assistant.answer.prompt import DECLINED, INSTRUCTIONS
+from assistant.store.datasets import Example
+from assistant.store.db import Database
+
+COLOURS = ["red", "green", "blue", "grey", "black", "white", "brown"]
+INSERT = (
+    "insert into example (dataset_id, part, kind, origin, prompt, completion, documents)"
+    " values (%s, %s, %s, 'desk', %s, %s, %s)"
+)
+
+
+def prompt(number: int) -> list[dict[str, str]]:
+    colour = COLOURS[number % len(COLOURS)]
+    asked = f'<source number="1">\n[1] Boxes\nBox {number} is {colour}.\n</source>\n\nQuestion: what is box {number}?'
+    return [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": asked}]
+
+
+def examples(answers: int = 50, declines: int = 20, replays: int = 20) -> list[Example]:
+    """As `datasets.examples` gives them."""
+    kinds = ["answer"] * answers + ["decline"] * declines + ["replay"] * replays
+    completions = {"decline": DECLINED, "replay": "The cat sat on the mat, and the dog on the log."}
+    return [
+        Example(
+            id=number,
+            kind=kind,
+            origin="desk",
+            prompt=[] if kind == "replay" else prompt(number),
+            completion=completions.get(kind, f"Box {number} is {COLOURS[number % len(COLOURS)]}. [1]"),
+            documents=[] if kind == "replay" else [1000 + number, 1],
+        )
+        for number, kind in enumerate(kinds)
+    ]
+
+
+def store(database: Database, train: list[Example], dev: list[Example], *, name: str = "c0ffee" * 10) -> str:
+    """A dataset of these; returns its hash."""
+    with database.writer() as connection:
+        row: Any = connection.execute(
+            "insert into dataset (hash, settings, counts) values (%s, '{}', '{}') returning id", (name,)
+        ).fetchone()
+        for part, rows in (("train", train), ("dev", dev)):
+            for row_ in rows:
+                values = (
+                    row["id"],
+                    part,
+                    row_.kind,
+                    json.dumps(row_.prompt),
+                    row_.completion,
+                    row_.documents,
+                )
+                connection.execute(INSERT, values)
+    return name
