@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from dataclasses import replace
 
 from assistant.answer.prompt import DECLINED, INSTRUCTIONS
+from assistant.store import datasets
 from assistant.store.datasets import Example
 from assistant.store.db import Database
 
 COLOURS = ["red", "green", "blue", "grey", "black", "white", "brown"]
-INSERT = (
-    "insert into example (dataset_id, part, kind, origin, prompt, completion, documents)"
-    " values (%s, %s, %s, 'desk', %s, %s, %s)"
-)
 
 
 def prompt(number: int) -> list[dict[str, str]]:
@@ -28,12 +24,11 @@ def examples(answers: int = 50, declines: int = 20, replays: int = 20) -> list[E
     completions = {"decline": DECLINED, "replay": "The cat sat on the mat, and the dog on the log."}
     return [
         Example(
-            id=number,
             kind=kind,
             origin="desk",
-            prompt=[] if kind == "replay" else prompt(number),
+            prompt=() if kind == "replay" else tuple(prompt(number)),
             completion=completions.get(kind, f"Box {number} is {COLOURS[number % len(COLOURS)]}. [1]"),
-            documents=[] if kind == "replay" else [1000 + number, 1],
+            documents=() if kind == "replay" else (1000 + number, 1),
         )
         for number, kind in enumerate(kinds)
     ]
@@ -41,19 +36,7 @@ def examples(answers: int = 50, declines: int = 20, replays: int = 20) -> list[E
 
 def store(database: Database, train: list[Example], dev: list[Example], *, name: str = "c0ffee" * 10) -> str:
     """A dataset of these; returns its hash."""
+    parts = [replace(e, part=part) for part, rows in (("train", train), ("dev", dev)) for e in rows]
     with database.writer() as connection:
-        row: Any = connection.execute(
-            "insert into dataset (hash, settings, counts) values (%s, '{}', '{}') returning id", (name,)
-        ).fetchone()
-        for part, rows in (("train", train), ("dev", dev)):
-            for row_ in rows:
-                values = (
-                    row["id"],
-                    part,
-                    row_.kind,
-                    json.dumps(row_.prompt),
-                    row_.completion,
-                    row_.documents,
-                )
-                connection.execute(INSERT, values)
+        datasets.add(connection, parts, hash=name, settings={}, counts={})
     return name
