@@ -36,12 +36,12 @@ class Base:
     def model(self) -> Any:
         """The weights, in bfloat16 where the machine computes with it. Raises `ModelUnavailable`."""
         import torch
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM, GgufConfig
 
         kind = torch.bfloat16 if bf16() else torch.float32
-        made = self._loaded(AutoModelForCausalLM, dtype=kind, use_safetensors=True)
         if self.gguf is None:
-            return made
+            return self._loaded(AutoModelForCausalLM, dtype=kind, use_safetensors=True)
+        made = self._loaded(AutoModelForCausalLM, dtype=kind, quantization_config=GgufConfig(dequantize=True))
         # One that came out of a GGUF keeps marks of it that forbid saving; its numbers in a new one do not.
         clean = AutoModelForCausalLM.from_config(made.config, dtype=kind)
         clean.load_state_dict(made.state_dict())

@@ -140,10 +140,11 @@ class Watch(TrainerCallback):
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, logs: Mapping[str, float], **_: Any
     ) -> None:
-        if "loss" in logs:
-            self._loss["loss"] = round(logs["loss"], 4)
-        if "eval_loss" in logs:
-            self._loss["dev_loss"] = round(logs["eval_loss"], 4)
+        for key, name in (("loss", "loss"), ("eval_loss", "dev_loss")):
+            if not math.isfinite(logs.get(key, 0.0)):
+                raise NotFinite(f"step {state.global_step}")
+            if key in logs:
+                self._loss[name] = round(logs[key], 4)
         now, last = time.monotonic(), state.global_step >= state.max_steps
         if state.is_world_process_zero and (now - self._told > TELL_SECONDS or last):
             self._told = now

@@ -7,7 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.bench.output import RESULTS
-from tests.bench.report_answers import abstain, answers, cost, evidence, generator, history, hostile, tuned
+from tests.bench.report_answers import (
+    abstain,
+    answers,
+    cost,
+    evidence,
+    generator,
+    history,
+    hostile,
+    training,
+    tuned,
+)
 from tests.bench.tables import table
 from tests.paths import PROJECT
 
@@ -222,6 +232,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "history-": history,
     "hostile": hostile,
     "memory": memory,
+    "training": training,
     "cost": cost,
     "evidence": evidence,
     "tuned-": tuned,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -134,11 +135,11 @@ def wait_for_checkpoint(process: subprocess.Popen[bytes], folder: Path, step: in
 def test_after_kills_it_goes_on_and_comes_to_the_very_same(
     database: Database, tuned: Settings, data: str, started: list[subprocess.Popen[bytes]]
 ) -> None:
-    calm = ask(database, tuned, data, steps=60)
+    calm = ask(database, tuned, data, steps=30)
     run(tuned, calm)
-    stormy = ask(database, tuned, data, steps=60)
+    stormy = ask(database, tuned, data, steps=30)
     folder = tuned.models_folder / stormy.folder
-    for step in (5, 25):
+    for step in (5, 15):
         process = job.start(tuned, stormy)
         started.append(process)
         wait_for_checkpoint(process, folder, step)
@@ -183,20 +184,25 @@ def test_one_that_keeps_dying_is_given_up(database: Database, tuned: Settings, d
     assert row(database, version).state == "candidate"
 
 
+@pytest.mark.parametrize(
+    ("norm", "rate", "step"), [(float("nan"), 5e-3, "step 0"), (1.0, 1e30, "step 2, learning")]
+)
 def test_a_loss_that_is_no_number_is_a_failure_with_its_reason(
-    database: Database, tuned: Settings, data: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, tuned: Settings, data: str, norm: float, rate: float, step: str
 ) -> None:
-    broken = tiny.write_gguf(tuned.models_folder / "broken.gguf", norm=float("nan"))
-    version = ask(database, tuned.model_copy(update={"local_model": str(broken)}), data)
+    base = tiny.write_gguf(tuned.models_folder / "base.gguf", norm=norm)
+    version = ask(database, tuned.model_copy(update={"local_model": str(base)}), data, learning_rate=rate)
     run(tuned, version, expect=1)
     failed = row(database, version)
     assert failed.state == "failed"
-    assert "no number any more (step 1, learning rate" in failed.reason
+    assert f"no number any more ({step}" in failed.reason
+    assert "lower learning rate" in failed.reason
     assert not (tuned.models_folder / version.folder / adapter.WEIGHTS).exists()
 
 
-def test_one_that_only_gets_worse_is_a_failure(database: Database, tuned: Settings, data: str) -> None:
-    version = ask(database, tuned, data, learning_rate=50, patience=1)
+def test_one_that_only_gets_worse_is_a_failure(database: Database, tuned: Settings) -> None:
+    strange = [dataclasses.replace(example, completion="ЖЩЮЯ" * 8) for example in examples(10, 5)]
+    version = ask(database, tuned, store(database, examples(), strange), patience=1)
     run(tuned, version, expect=1)
     assert "No step was better" in row(database, version).reason
 
