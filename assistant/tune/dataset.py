@@ -261,7 +261,7 @@ def balanced(examples: Sequence[Example], choices: Choices, left_out: Counter[st
     """Without the declined ones that are too many, in an order that mixes all kinds."""
     shuffled = list(examples)
     random.Random(choices.seed).shuffle(shuffled)  # noqa: S311 - a draw that can be repeated
-    answers = sum(example.kind != "decline" for example in shuffled)
+    answers = sum(example.kind != "decline" and example.part == "train" for example in shuffled)
     room = round(answers * choices.declined / (1 - choices.declined))
     kept: list[Example] = []
     for example in shuffled:

@@ -109,6 +109,7 @@ def _quoted(question: str, shown: Sequence[Passage], right: Sequence[int], encod
         cite.with_markers(said, [right[stretch.marker - 1]])
         for stretch in extract.choose(candidates, question=question)
         for said in stretch.sentences
+        if len(stems(said)) > 2  # "Yes." says nothing without the question
     ]
     return lines[:LINES]
 

@@ -33,9 +33,9 @@ from assistant.app import Assistant, build_connector
 from assistant.config import Settings
 from assistant.ingest.chunk import embedding_text
 from assistant.model import Batch
-from assistant.store import sources
 from assistant.store.db import Conn
-from assistant.store.sync import commit_batch
+from connectors.network import Network
+from tests import handed
 from tests.bench.output import plotted, save
 from tests.paths import DATA
 from tests.thunderbird import TICKETS, ticket_export
@@ -59,7 +59,7 @@ def batches(documents: int) -> Iterator[tuple[str, Batch]]:
     share = {"path": str(DATA / "thunderbird/fileshare/kb-html"), "access": "everyone"}
     export = ticket_export(DATA / TICKETS, "everyone")
     for name, settings in (("directory", share), ("ticket-export", export)):
-        connector = build_connector(name, settings)
+        connector = build_connector(name, settings, Network())
         left = documents // 2
         for batch in connector.sync(None):
             changes = batch.changes[:left]
@@ -72,22 +72,10 @@ def batches(documents: int) -> Iterator[tuple[str, Batch]]:
 
 def fill(assistant: Assistant, documents: int) -> None:
     """Queue the documents; the queue is kept aside to be filled again."""
-    with assistant.database.writer() as connection:
-        for name in ("directory", "ticket-export"):
-            sources.add(
-                connection,
-                name=name,
-                connector=name,
-                realm="bench",
-                settings={},
-                secrets=None,
-                every_seconds=None,
-            )
-            sources.request(connection, sources.get(connection, name))
+    for name in ("directory", "ticket-export"):
+        handed.add_source(assistant, name)
     for name, batch in batches(documents):
-        with assistant.database.writer() as connection:
-            source = sources.get(connection, name)
-            commit_batch(connection, source, sources.request(connection, source), batch)
+        handed.commit(assistant, batch.changes, source=name)
     with assistant.database.connect("deskhand_owner") as connection:
         connection.execute("create table queued as select * from pending")
 
