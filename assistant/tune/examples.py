@@ -95,7 +95,7 @@ def prepare(
     for part, examples, rows in (("train", [*own, *general], made.train), ("dev", looked_at, made.dev)):
         for example in examples:
             encoded = encode(tokenizer, example.prompt, example.completion)
-            if not example.completion.strip():
+            if not example.completion.strip() or all(label == IGNORED for label in encoded.labels[1:]):
                 made.left_out["without anything to say"] += 1
             elif len(encoded.input_ids) > recipe.max_tokens:
                 made.left_out[f"longer than {recipe.max_tokens} tokens"] += 1

@@ -31,7 +31,7 @@ from assistant.store.versions import Version
 from assistant.tune import card, examples
 from assistant.tune.base import Base, base
 from assistant.tune.examples import Prepared
-from assistant.tune.job import BUSY, LOG, Stopped, Tell, Training, Useless, full, room
+from assistant.tune.job import BUSY, LOG, Stopped, Tell, Training, Useless, check_installed, full, room
 from assistant.tune.recipe import Recipe, recipe
 
 ROOM_BYTES = 300_000_000
@@ -116,6 +116,7 @@ def fitted(base: Base, prepared: Prepared, recipe: Recipe, work: Path, tell: Tel
 
 def carry(training: Training, config: Settings) -> None:
     """From the row to a candidate."""
+    check_installed()
     version, connection = training.version, training.connection
     folder = config.models_folder / version.folder
     gguf = base(version.base, config).gguf

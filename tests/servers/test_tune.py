@@ -135,11 +135,12 @@ def wait_for_checkpoint(process: subprocess.Popen[bytes], folder: Path, step: in
 def test_after_kills_it_goes_on_and_comes_to_the_very_same(
     database: Database, tuned: Settings, data: str, started: list[subprocess.Popen[bytes]]
 ) -> None:
-    calm = ask(database, tuned, data, steps=30)
+    more = {"steps": 30, "accumulation": 4}  # one epoch and a half
+    calm = ask(database, tuned, data, **more)
     run(tuned, calm)
-    stormy = ask(database, tuned, data, steps=30)
+    stormy = ask(database, tuned, data, **more)
     folder = tuned.models_folder / stormy.folder
-    for step in (5, 15):
+    for step in (5, 25):
         process = job.start(tuned, stormy)
         started.append(process)
         wait_for_checkpoint(process, folder, step)

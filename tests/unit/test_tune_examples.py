@@ -106,16 +106,17 @@ def test_what_is_too_long_is_left_out_and_counted_never_cut(tokenizer: Any) -> N
     rows = examples()
     rows[33] = dataclasses.replace(rows[33], completion="word " * 2_000)
     rows[34] = dataclasses.replace(rows[34], completion="  ")
+    rows[35] = dataclasses.replace(rows[35], prompt=[], completion="A")
     made = tuning.prepare(tokenizer, rows, examples(12, 8, 5), recipe(max_tokens=1_500, replay=0.125))
-    assert made.left_out == {"longer than 1500 tokens": 1, "without anything to say": 1}
+    assert made.left_out == {"longer than 1500 tokens": 1, "without anything to say": 2}
     assert made.counts == {
-        "train answer": 48,
+        "train answer": 47,
         "train decline": 20,
         "train replay": 10,
         "dev answer": 12,
         "dev decline": 8,
     }
-    assert len(made.train) == 78
+    assert len(made.train) == 77
     assert max(len(row.input_ids) for row in made.train) <= 1_500
     assert {1000, 1, 1000 + 69} <= made.documents
     assert 1033 not in made.documents, "it was not trained on"
