@@ -11,15 +11,19 @@ is, so meaning decides. And where the best documents are all equally like the
 question, meaning is undecided, so the words count more. Neither needs a weight
 per data set, which is what equal-weight rank fusion lacks.
 
+Tickets then trade places among themselves (`traded`): of two that are about equally like the
+question, the one that was solved, or is newer, helped people more often. Documents keep their places.
+
 The constants were chosen on the training parts of SciFact, a support knowledge
 base and tickets, and on half of StackFAQ; they belong to the cosines of MiniLM.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from assistant.store.search import Candidate
@@ -30,6 +34,12 @@ LONE = 0.9
 SPREAD = 0.015
 HEAD = 20
 MOST = 1.0
+
+
+SOLVED, RECENT, DAYS = 0.05, 0.08, 60.0
+"""What a ticket's score counts more when it has a solution, and when it is of today; the latter fades by
+e^(-age / DAYS). Chosen on 343 tickets whose helpers linked an earlier one: recall@10 .394 -> .434; on 181 others
+.320 -> .359, MRR@10 .171 -> .228. The number of replies added nothing."""
 
 
 class Legs(StrEnum):
@@ -75,6 +85,24 @@ def fuse(candidates: Iterable[Candidate], *, idf_mass: float, k1: float) -> list
         for document, found in by_document.items()
     ]
     return sorted(ranked, key=lambda r: (-r.score, r.document_id))
+
+
+def traded(ranked: Sequence[Ranked], tickets: Mapping[int, tuple[bool, float]]) -> list[Ranked]:
+    """The same places and scores, with the tickets in the order of what they are worth.
+
+    `tickets`: by document, whether it has a solution, and its age in days.
+    """
+
+    def worth(one: Ranked) -> float:
+        solved, days = tickets[one.document_id]
+        return one.score + SOLVED * solved + RECENT * math.exp(-max(0.0, days) / DAYS)
+
+    places = [n for n, one in enumerate(ranked) if one.document_id in tickets]
+    order = sorted((ranked[n] for n in places), key=lambda one: (-worth(one), one.document_id))
+    result = list(ranked)
+    for place, one in zip(places, order, strict=True):
+        result[place] = replace(one, score=ranked[place].score)
+    return result
 
 
 def _dense(found: Sequence[Candidate], floor: float) -> float:

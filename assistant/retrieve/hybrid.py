@@ -8,7 +8,7 @@ from dataclasses import replace
 from assistant.ingest import lexical
 from assistant.ingest.embed import Embedder
 from assistant.model import Kind, Passage
-from assistant.retrieve.fusion import Legs, Ranked, fuse
+from assistant.retrieve.fusion import Legs, Ranked, fuse, traded
 from assistant.retrieve.scope import Scope
 from assistant.store import search
 from assistant.store.db import Database
@@ -91,7 +91,11 @@ class Retriever:
             )
             if legs is Legs.BM25:
                 found = [replace(c, cosine=0.0, title_cosine=0.0) for c in found if c.bm25 > 0]
-            ranked = fuse(found, idf_mass=sum(w for w, _ in weights.values()), k1=lexical.K1)[:limit]
+            ranked = fuse(found, idf_mass=sum(w for w, _ in weights.values()), k1=lexical.K1)
+            if legs is Legs.HYBRID:
+                documents = [one.document_id for one in ranked]
+                ranked = traded(ranked, search.outcomes(connection, documents, before=scope.filters.before))
+            ranked = ranked[:limit]
             chosen: dict[int, tuple[float, Candidate]] = {}
             for document in ranked:
                 for rank, (own, candidate) in enumerate(document.candidates[:per_document]):

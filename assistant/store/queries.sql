@@ -574,6 +574,14 @@ select c.id, c.document_id, c.customer_id, 1 - (c.embedding <=> %(vector)s) as c
 from chunk c join document d on d.id = c.document_id
 where c.id = any (%(ids)s)
 
+-- name: search_outcomes
+-- A ticket is solved with the reply that solved it, or when it says so; one without a date is as old as can be.
+select d.id, coalesce(t.solved_at < coalesce(%(before)s::timestamptz, 'infinity'), false) or exists (
+    select from chunk c where c.document_id = d.id and c.is_solution
+      and coalesce(c.created_at, d.created_at) < coalesce(%(before)s::timestamptz, 'infinity')) as solved,
+  coalesce(extract(epoch from coalesce(%(before)s::timestamptz, now()) - d.created_at)::float8 / 86400, 'infinity') as days
+from document d join ticket t on t.document_id = d.id where d.id = any (%(ids)s)
+
 -- name: search_texts
 select c.id, c.document_id, c.text, c.headings, c.page, c.kind, c.audience, c.role, c.is_solution, c.customer_id,
   c.created_at, d.title, d.url, d.external_id, s.name as source, t.status, t.solved_at, t.events,

@@ -246,6 +246,14 @@ def customers_named(
     ).fetchall()
 
 
+def outcomes(
+    connection: Conn, documents: Sequence[int], *, before: dt.datetime | None = None
+) -> dict[int, tuple[bool, float]]:
+    """Of the tickets among them: whether one had a solution, and its age in days, as of `before` or now."""
+    rows = connection.execute(SQL["search_outcomes"], {"ids": list(documents), "before": before})
+    return {row["id"]: (row["solved"], row["days"]) for row in rows}
+
+
 def passages(connection: Conn, scored: Mapping[int, tuple[float, Candidate]]) -> list[Passage]:
     """The texts of the chosen chunks, by their fused score, best first."""
     rows = connection.execute(SQL["search_texts"], {"ids": list(scored)})

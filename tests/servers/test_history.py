@@ -386,3 +386,29 @@ def _id(office: Office, number: str) -> int:
     row = office.assistant.about(AGENT, "", ticket=number).ticket
     assert row is not None
     return int(row["id"])
+
+
+def test_of_equally_likely_tickets_the_solved_and_then_the_newer_one_comes_first(office: Office) -> None:
+    said = "The gyroscope drifts to the left after calibration."
+    office.take(
+        *(
+            ticket(
+                number,
+                "Gyroscope drifts",
+                asked(said, at),
+                agent(f"Look at case {number}.", at, **more),
+                at=at,
+            )
+            for number, at, more in ((201, 3, {}), (202, 4, {"is_solution": True}), (203, 6, {}))
+        )
+    )
+
+    def found(before: int | None) -> list[str]:
+        scope = Scope(AGENT, filters=Filters(before=day(before) if before else None))
+        passages = evidence(office.assistant.retriever, said, scope)
+        ids = [p.external_id for p in passages if p.title == "Gyroscope drifts"]
+        return list(dict.fromkeys(ids))
+
+    assert found(20) == ["ticket/202", "ticket/203", "ticket/201"]
+    assert found(None)[0] == "ticket/202"
+    assert found(4)[:1] == ["ticket/201"], "its solution had not been written by then"

@@ -77,3 +77,16 @@ def passage(chunk: int, text: str) -> Passage:
 def test_near_duplicates_are_shown_once(texts: list[str], kept: list[int]) -> None:
     found = [passage(number, text) for number, text in enumerate(texts, 1)]
     assert [p.chunk_id for p in distinct(found)] == kept
+
+
+def test_tickets_trade_places_among_themselves_and_documents_keep_theirs() -> None:
+    ranked = [fusion.Ranked(number, 1.0 - number / 100, ()) for number in range(6)]
+    tickets = {1: (False, 900.0), 3: (True, 900.0), 4: (True, 1.0)}
+    found = fusion.traded(ranked, tickets)
+    assert [one.document_id for one in found] == [0, 4, 2, 3, 1, 5]
+    assert [one.score for one in found] == [one.score for one in ranked], "scores belong to places"
+
+
+def test_a_much_likelier_ticket_stays_before_a_solved_one() -> None:
+    ranked = [fusion.Ranked(1, 0.9, ()), fusion.Ranked(2, 0.6, ())]
+    assert [one.document_id for one in fusion.traded(ranked, {1: (False, 900.0), 2: (True, 0.0)})] == [1, 2]
