@@ -405,9 +405,8 @@ def test_of_equally_likely_tickets_the_solved_and_then_the_newer_one_comes_first
 
     def found(before: int | None) -> list[str]:
         scope = Scope(AGENT, filters=Filters(before=day(before) if before else None))
-        passages = evidence(office.assistant.retriever, said, scope)
-        ids = [p.external_id for p in passages if p.title == "Gyroscope drifts"]
-        return list(dict.fromkeys(ids))
+        ranked = office.assistant.retriever.documents(said, scope)
+        return [p.external_id for _, p in ranked if p.title == "Gyroscope drifts"]
 
     assert found(20) == ["ticket/202", "ticket/203", "ticket/201"]
     assert found(None)[0] == "ticket/202"
