@@ -17,7 +17,7 @@ TICK_SECONDS, OUTCOMES_SECONDS = 2.0, 60.0
 SYNC_SECONDS, UPKEEP_SECONDS = 900, 2 * 3600
 """a run whose process hangs in one slice, or in one whole reading, for longer is taken from it"""
 
-app = Celery("deskhand", include=["workers.schedule", "workers.sync", "workers.ingest"])
+app = Celery("deskhand", include=["workers.schedule", "workers.sync", "workers.ingest", "workers.reembed"])
 
 
 def _configure() -> None:
@@ -44,6 +44,7 @@ def _configure() -> None:
         task_routes={
             "workers.ingest.*": {"queue": "ingest"},
             "workers.sync.upkeep": {"queue": "upkeep"},
+            "workers.reembed.*": {"queue": "upkeep"},
             "workers.schedule.*": {"queue": "tick"},
         },
         task_default_delivery_mode="transient",

@@ -12,10 +12,11 @@ import structlog
 from assistant import servers
 from assistant.config import settings
 from assistant.errors import NotRunning
-from assistant.store import customers, documents, feedback, sources
+from assistant.store import customers, documents, feedback, sources, spaces
 from workers.app import app
 from workers.context import assistant
 from workers.ingest import index
+from workers.reembed import work as reembed
 from workers.sync import SYNCING, UPKEEP, upkeep, work
 
 WAKE_UPS = 4
@@ -35,6 +36,7 @@ def tick() -> None:
             syncs = len(sources.waiting(connection, SYNCING, limit=WAKE_UPS))
             upkeeps = len(sources.waiting(connection, UPKEEP, limit=WAKE_UPS))
             documents_waiting = documents.ready(connection)
+            wanted = spaces.wanted(connection) is not None
             if not documents_waiting:
                 documents.refresh_statistics(connection)
         for _ in range(CUSTOMERS):
@@ -47,6 +49,7 @@ def tick() -> None:
     for count, task, queue in (
         (syncs, work, "sync"),
         (upkeeps, upkeep, "upkeep"),
+        (int(wanted), reembed, "upkeep"),
         (-(-documents_waiting // documents.BATCH), index, "ingest"),
     ):
         if count:

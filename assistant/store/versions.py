@@ -114,8 +114,8 @@ def promote(connection: Conn, version: Version, *, by: str) -> None:
     connection.execute(SQL["version_promote"], {"id": version.id, "by": by})
 
 
-def rollback(connection: Conn, kind: Kind) -> Version | None:
-    """Make the version live that was before; returns it, or None: now it is the untrained model.
+def before(connection: Conn, kind: Kind) -> Version | None:
+    """The version that was live before the live one; None: it was the untrained model.
 
     Raises `ConfigError` when no version is live.
     """
@@ -123,13 +123,34 @@ def rollback(connection: Conn, kind: Kind) -> Version | None:
         raise ConfigError(
             f"No trained {kind} is live, so there is nothing to take back. Nothing was changed."
         )
-    before = connection.execute(SQL["version_before"], {"kind": kind}).fetchone()
+    row = connection.execute(SQL["version_before"], {"kind": kind}).fetchone()
+    return _version(row) if row else None
+
+
+def rollback(connection: Conn, kind: Kind) -> Version | None:
+    """Make the version live that was before; returns it, or None: now it is the untrained model.
+
+    Raises `ConfigError` when no version is live.
+    """
+    found = before(connection, kind)
     connection.execute(SQL["version_retire"], {"kind": kind})
-    if before is None:
-        return None
-    # It keeps the time of its promotion: a second rollback goes on to the one before it.
-    connection.execute(b"update version set state = 'live' where id = %(id)s", {"id": before["id"]})
-    return _version(before)
+    if found is not None:
+        # It keeps the time of its promotion: a second rollback goes on to the one before it.
+        connection.execute(b"update version set state = 'live' where id = %(id)s", {"id": found.id})
+    return found
+
+
+def answers(connection: Conn, kind: Kind, name: str, *, by: str) -> None:
+    """The model of that name answers from now on: a version, promoted or come back, or the untrained model."""
+    row = connection.execute(SQL["version_get"], {"name": name}).fetchone()
+    if row is None:
+        connection.execute(SQL["version_retire"], {"kind": kind})
+        return
+    last = before(connection, kind) if live(connection, kind) else None
+    if last is not None and last.name == name:
+        rollback(connection, kind)
+    else:
+        promote(connection, _version(row), by=by)
 
 
 def remember(connection: Conn, version: Version, documents: Iterable[int]) -> None:
@@ -144,4 +165,5 @@ def trained_on(connection: Conn, documents: Sequence[int]) -> list[str]:
 
 
 def _version(row: Row) -> Version:
-    return Version(**{**row, "kind": Kind(row["kind"])})
+    values: dict[str, Any] = {**row, "kind": Kind(row["kind"])}
+    return Version(**values)
