@@ -49,8 +49,8 @@ def record(
 ) -> int:
     """Store a question and its answer with the citations; returns the answer's message id.
 
-    `vector`: of the searched question with the id of its space, so that questions can be compared
-    later without being encoded again. `ticket`: id of the document of the ticket that a draft replies to.
+    `vector`: of the searched question, with the id of its space. `ticket`: id of the document of the
+    ticket that a draft replies to.
     """
     _message(connection, conversation, {"role": "user", "content": question})
     message = _message(

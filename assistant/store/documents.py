@@ -106,28 +106,25 @@ def write(connection: Conn, spaces: Sequence[Space], documents: Sequence[Indexed
         with connection.cursor() as cursor:
             cursor.executemany(SQL["chunk_add"], fresh)
     with connection.cursor() as cursor:
-        cursor.executemany(
-            SQL["document_indexed"],
-            [
-                {
-                    "id": d.row["document_id"],
-                    "revision": d.row["revision"],
-                    "title": d.row["title"],
-                    **{f"space_{slot}": slots.get(slot) for slot in (1, 2)},
-                    **{
-                        f"title_{slot}": half(d.title_vectors[slot]) if slot in slots else None
-                        for slot in (1, 2)
-                    },
-                    "created_at": d.row["created_at"],
-                    "stated": json.dumps({"stated": own} if (own := d.row.get("stated")) else {}),
-                }
-                for d in documents
-            ],
-        )
+        cursor.executemany(SQL["document_indexed"], [_indexed(document, slots) for document in documents])
     _digests(connection, [document for document in documents if document.row["kind"] == Kind.TICKET])
     connection.execute(SQL["failure_clear"], {"ids": ids})
     connection.execute(SQL["pending_done"], {"ids": ids})
     return len(fresh)
+
+
+def _indexed(document: Indexed, slots: Mapping[int, int]) -> dict[str, Any]:
+    """As `document_indexed` takes it: of a slot that is not written there is no title any more."""
+    row, titles = document.row, document.title_vectors
+    return {
+        "id": row["document_id"],
+        "revision": row["revision"],
+        "title": row["title"],
+        "created_at": row["created_at"],
+        "stated": json.dumps({"stated": own} if (own := row.get("stated")) else {}),
+        **{f"space_{slot}": slots.get(slot) for slot in (1, 2)},
+        **{f"title_{slot}": half(titles[slot]) if slot in slots else None for slot in (1, 2)},
+    }
 
 
 def _digests(connection: Conn, tickets: Sequence[Indexed]) -> None:

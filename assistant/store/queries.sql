@@ -1184,6 +1184,9 @@ insert into embedding_space (name, revision, dimension) values (%(name)s, %(revi
 on conflict (name, revision) do update set dimension = excluded.dimension
 returning id, live
 
+-- name: space_named
+select name, revision, dimension from embedding_space where name = %(name)s order by id desc limit 1
+
 -- name: space_unwant
 update embedding_space set wanted_by = null where wanted_by is not null
 

@@ -94,6 +94,18 @@ def want(connection: Conn, *, name: str, revision: str, dimension: int, by: str)
     return found
 
 
+def back(connection: Conn, *, base: str, by: str) -> Space:
+    """Want the space that was live before the live one; `base`: name of the untrained model.
+
+    Raises `ConfigError` when no trained one is live.
+    """
+    before = versions.before(connection, Kind.EMBEDDER)
+    row = connection.execute(SQL["space_named"], {"name": before.name if before else base}).fetchone()
+    if row is None:
+        raise ConfigError(f"The index was never made with {base}. Nothing was changed.")
+    return want(connection, **row, by=by)
+
+
 def unwant(connection: Conn) -> None:
     """Leave it at the live one; vectors that were made stay where they are, for another time."""
     connection.execute(SQL["space_unwant"])
@@ -159,8 +171,12 @@ def tidy(owner: Conn) -> None:
 
 
 def index(owner: Conn, space: Space) -> None:
-    """Make the index of the space's vectors, if there is none, while everything else goes on."""
+    """Make the index of the space's vectors, if there is none, while everything else goes on.
+
+    Filling them in left a dead row for each live one, and statistics by which the column is empty.
+    """
     owner.execute(hnsw(space, concurrently=True))
+    owner.execute("vacuum (analyze) chunk, document")
 
 
 def hnsw(space: Space, *, concurrently: bool = False) -> sql.Composed:
