@@ -1116,7 +1116,7 @@ from (select %(kind)s || '-' || coalesce(max(id), 0) + 1 as name from version) n
 returning *
 
 -- name: version_progress
-update version set progress = %(progress)s where id = %(id)s
+update version set progress = %(progress)s where id = %(id)s and state = 'training'
 
 -- name: version_finish
 update version set state = 'candidate', metrics = metrics || %(metrics)s, reason = '' where id = %(id)s
@@ -1138,8 +1138,10 @@ select * from version order by id desc
 select * from version where kind = %(kind)s and state = 'live'
 
 -- name: version_waiting
--- A training that was asked for, or that somebody's death left unfinished.
-select * from version where state = 'training' order by id limit 1
+-- A training that was asked for, or that somebody's death left unfinished; one that waits for space has a time.
+select * from version where state = 'training' and kind = %(kind)s
+  and coalesce((progress ->> 'again_at')::timestamptz, '-infinity') <= now()
+order by id limit 1
 
 -- name: version_retire
 update version set state = 'retired' where kind = %(kind)s and state = 'live'
@@ -1240,3 +1242,54 @@ update embedding_space set live = true, wanted_by = null where id = %(space)s
 
 -- name: erasure_clear_spaces
 update embedding_space set wanted_by = '(erased)' where lower(wanted_by) = any (%(people)s)
+
+-- ── what belongs together, for training ───────────────────────────────────
+
+-- name: pair_addressed
+select id, url, kind, created_at, customer_id from document where url <> '' and revision is not null order by id
+
+-- name: pair_linking
+select document_id, text from chunk
+where kind = 'ticket' and role = 'agent' and position('://' in text) > 0 order by document_id, ordinal
+
+-- name: pair_related
+select d.id, o.id as other
+from ticket t join document d on d.id = t.document_id, jsonb_array_elements(t.links) l
+join document o on o.external_id = l->>'external_id'
+where o.source_id = d.source_id and o.kind = 'ticket' and l->>'relation' in ('duplicate', 'merged_into', 'related')
+  and o.created_at < d.created_at
+order by d.id, o.id
+
+-- name: pair_asked
+select d.id, d.title, d.created_at, d.customer_id, (
+    select string_agg(c.text, E'\n' order by c.ordinal) from chunk c
+    where c.document_id = d.id and c.role <> 'agent' and c.audience = 'public' and c.ordinal < 3) as text
+from document d where d.id = any (%(ids)s) order by d.id
+
+-- name: pair_ids
+select external_id, id from document where external_id = any (%(names)s) and revision is not null
+
+-- name: pair_tokens
+select distinct unnest(acl) as token from document
+union select distinct unnest(narrow) from chunk where narrow is not null
+
+-- name: pair_nearest
+select id, document_id, cosine from (
+  select c.id, c.document_id, 1 - (c.embedding_{slot} <=> %(vector)s) as cosine,
+    row_number() over (partition by c.document_id order by c.embedding_{slot} <=> %(vector)s) as place
+  from chunk c where c.document_id = any (%(ids)s) and c.space_{slot} = %(space)s
+) c where place <= %(each)s order by cosine desc, id
+
+-- name: pair_chunks
+select c.id, c.document_id, d.title, c.headings, c.text, c.kind, d.created_at
+from chunk c join document d on d.id = c.document_id
+where c.document_id = any (%(ids)s) order by c.document_id, c.ordinal
+
+-- name: pair_some
+select id from (
+  select id, row_number() over (order by id) as n, count(*) over () as total from document where revision is not null
+) d where total <= %(count)s or n %% (total / %(count)s) = 0
+order by id
+
+-- name: version_made_of
+update version set dataset_hash = %(hash)s where id = %(id)s

@@ -17,6 +17,9 @@ from assistant.errors import ConfigError
 from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
 
+TRAINING_LOCK = 0x0D16
+"""first key of the advisory lock that whoever trains a version holds; the version's id is the second"""
+
 
 class Kind(StrEnum):
     GENERATOR = "generator"
@@ -59,8 +62,22 @@ def request(
     return _version(row)
 
 
-def progress(connection: Conn, version: Version, told: Mapping[str, Any]) -> None:
-    connection.execute(SQL["version_progress"], {"id": version.id, "progress": json.dumps(told)})
+def claim(connection: Conn, version: Version) -> bool:
+    """Train it for as long as `connection` lives; False when somebody else does."""
+    key = (TRAINING_LOCK, version.id % 2**31)
+    got = connection.execute("select pg_try_advisory_lock(%s, %s) as ok", key).fetchone()
+    return bool(got and got["ok"])
+
+
+def progress(connection: Conn, version: Version, told: Mapping[str, Any]) -> bool:
+    """Note how far its training is; False when it is not to be gone on with."""
+    values = {"id": version.id, "progress": json.dumps(told)}
+    return connection.execute(SQL["version_progress"], values).rowcount > 0
+
+
+def made_of(connection: Conn, version: Version, dataset_hash: str) -> None:
+    """Note the hash of what it is trained on."""
+    connection.execute(SQL["version_made_of"], {"id": version.id, "hash": dataset_hash})
 
 
 def finish(connection: Conn, version: Version, metrics: Mapping[str, Any]) -> None:
@@ -97,9 +114,9 @@ def everything(connection: Conn) -> list[Version]:
     return [_version(row) for row in connection.execute(SQL["version_all"])]
 
 
-def waiting(connection: Conn) -> Version | None:
+def waiting(connection: Conn, kind: Kind) -> Version | None:
     """The training that is to be done, or gone on with, next."""
-    row = connection.execute(SQL["version_waiting"]).fetchone()
+    row = connection.execute(SQL["version_waiting"], {"kind": kind}).fetchone()
     return _version(row) if row else None
 
 
@@ -165,5 +182,5 @@ def trained_on(connection: Conn, documents: Sequence[int]) -> list[str]:
 
 
 def _version(row: Row) -> Version:
-    values: dict[str, Any] = {**row, "kind": Kind(row["kind"])}
+    values: Row = {**row, "kind": Kind(row["kind"])}
     return Version(**values)

@@ -31,6 +31,7 @@ from assistant.surfaces import (
     cli_people,
     cli_sources,
     cli_tickets,
+    cli_tune,
 )
 from assistant.surfaces.terminal import (
     As,
@@ -66,6 +67,7 @@ app.add_typer(cli_feedback.gaps, name="gaps")
 app.add_typer(cli_feedback.documents, name="documents")
 app.add_typer(cli_models.models, name="models")
 app.add_typer(cli_eval.evaluation, name="eval")
+app.add_typer(cli_tune.tune, name="tune")
 
 Public = Annotated[
     bool, typer.Option("--public", help="Use only what may be told to a customer: no internal notes.")

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from assistant.app import Assistant
@@ -107,6 +108,21 @@ def show(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(str(v) for v in value)  # pyright: ignore[reportUnknownVariableType] - of anything
     return str(value)
+
+
+@contextmanager
+def progress_bars(*, quiet: bool) -> Generator[Callable[[str, int, int], None]]:
+    """A bar a step (its name, how many are done, of how many), on standard error: standard output is for results."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=quiet or not err.is_terminal) as bar:
+        steps: dict[str, Any] = {}
+
+        def told(step: str, done: int, total: int) -> None:
+            if step not in steps:
+                steps[step] = bar.add_task(step, total=total)
+            bar.update(steps[step], completed=done, total=total)
+
+        yield told
 
 
 def guarded(run: Callable[[], None]) -> None:

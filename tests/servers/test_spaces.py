@@ -43,7 +43,7 @@ from assistant.store import erasure, sources, spaces, sync, versions
 from assistant.store.spaces import Space
 from assistant.store.versions import Kind as VersionKind
 from assistant.weights import State, check
-from tests import tiny
+from tests import tiny_embedder
 
 READER = Scope(Principal("a"))
 THINGS = ("port", "password", "printer", "calendar", "folder", "certificate", "proxy", "attachment")
@@ -108,7 +108,7 @@ class Office:
         if like_base:
             shutil.copytree(self.tokenizer.parent, self.settings.models_folder / made.folder)
         else:
-            tiny.embedder(self.settings.models_folder, made.name, self.tokenizer, seed=seed)
+            tiny_embedder.folder(self.settings.models_folder, made.name, self.tokenizer, seed=seed)
         return made
 
     def back(self) -> Space:
@@ -376,7 +376,7 @@ def test_weights_that_changed_are_refused(office: Office) -> None:
     office.want(version)
     assert not office.fill()
     shutil.rmtree(office.settings.models_folder / version.folder)
-    tiny.embedder(office.settings.models_folder, version.name, office.tokenizer, seed=2)
+    tiny_embedder.folder(office.settings.models_folder, version.name, office.tokenizer, seed=2)
     assert len(ask(office.assistant, text(1))) == 1, "whoever has it loaded goes on"
     other = Assistant(office.settings, threads=1)
     with pytest.raises(ConfigError, match="can't be compared"):

@@ -79,10 +79,10 @@ def onnx(words: int, dimension: int, seed: int) -> bytes:
     return _field(1, 8) + _field(7, graph) + _field(8, _field(1, "") + _field(2, 13))
 
 
-def embedder(models: Path, name: str, tokenizer: Path, *, dimension: int = 24, seed: int = 1) -> Path:
+def folder(models: Path, name: str, tokenizer: Path, *, dimension: int = 24, seed: int = 1) -> Path:
     """The folder of a version `name` below `models`; `tokenizer`: a BERT's tokenizer.json."""
-    folder = models / "tuned" / name
-    folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes(onnx(30_522, dimension, seed))
-    shutil.copy(tokenizer, folder / "tokenizer.json")
-    return folder
+    place = models / "tuned" / name
+    place.mkdir(parents=True)
+    (place / "model.onnx").write_bytes(onnx(30_522, dimension, seed))
+    shutil.copy(tokenizer, place / "tokenizer.json")
+    return place
