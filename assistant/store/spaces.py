@@ -171,11 +171,12 @@ def tidy(owner: Conn) -> None:
 
 
 def index(owner: Conn, space: Space) -> None:
-    """Make the index of the space's vectors, if there is none, while everything else goes on.
-
-    Filling them in left a dead row for each live one, and statistics by which the column is empty.
-    """
+    """Make the index of the space's vectors, if there is none, while everything else goes on."""
+    name = f"{INDEX}{space.id}"
+    if any(row["name"] == name for row in owner.execute(SQL["space_indexes"], {"start": INDEX})):
+        return
     owner.execute(hnsw(space, concurrently=True))
+    # Filling them in left a dead row for each live one, and statistics by which the column is empty.
     owner.execute("vacuum (analyze) chunk, document")
 
 

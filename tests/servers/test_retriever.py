@@ -25,7 +25,6 @@ from assistant.store import sources, sync, versions
 from assistant.store.versions import Kind as VersionKind
 from assistant.surfaces import cli
 from assistant.tune import negatives, pairs, ranking, retriever, retriever_train
-from assistant.weights import State, check
 from tests import tiny_base, tiny_embedder
 from tests.servers.desk import NOW
 
@@ -45,12 +44,9 @@ class Office:
     """Eight articles, and tickets whose agents link to them."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
-        base = settings.models_folder / settings.embedder
-        models = folder / "models"
-        models.mkdir()
-        (models / settings.embedder).symlink_to(base.resolve())
-        self.tokenizer = base / "tokenizer.json"
-        self.settings = settings.model_copy(update={"models": models})
+        self.settings = tiny_base.settings_with(settings, folder)
+        tiny_base.known(self.settings.models_folder)
+        self.tokenizer = self.settings.models_folder / "tuned" / tiny_base.LIVE / "tokenizer.json"
         self.assistant = Assistant(self.settings, threads=1)
         with self.assistant.database.writer() as connection:
             sources.add(
@@ -114,11 +110,10 @@ def ticket(
 
 @pytest.fixture
 def office(settings: Settings, tmp_path: Path) -> Iterator[Office]:
-    if check(settings.embedder, settings) is not State.PRESENT:
-        pytest.skip(f"the weights {settings.embedder} are absent: `deskhand models pull`")
     made = Office(settings, tmp_path)
     yield made
     made.assistant.close()
+    tiny_base.unknown()
 
 
 # ── what is learnt ───────────────────────────────────────────────────────────
@@ -208,17 +203,15 @@ HOW = {
 
 
 @pytest.fixture
-def trained_from(office: Office, monkeypatch: pytest.MonkeyPatch) -> Iterator[Office]:
-    """The office with enough tickets, and with the tiny base; a training process takes it as well."""
+def trained_from(office: Office, monkeypatch: pytest.MonkeyPatch) -> Office:
+    """The office with enough tickets, and with a tiny base to train from."""
     for package in ("torch", "sentence_transformers", "datasets", "onnx"):
         pytest.importorskip(package, reason="needs the extra [tune]")
-    tiny_base.make(office.settings.models_folder, office.tokenizer)
-    before = weights.KNOWN[tiny_base.NAME]
+    tiny_base.base(office.settings.models_folder)
     tiny_base.known(office.settings.models_folder)
     monkeypatch.setattr(retriever, "TRAINER", "tests.tiny_base")
     office.fill(96)
-    yield office
-    weights.KNOWN[tiny_base.NAME] = before
+    return office
 
 
 def requested(office: Office, **values: Any) -> versions.Version:
@@ -266,7 +259,7 @@ def test_the_weights_in_eight_bits_are_the_same_model(trained_from: Office, tmp_
 
     from assistant.tune import onnx_file
 
-    base = weights.path(tiny_base.NAME, trained_from.settings).parent
+    base = weights.path(tiny_base.BASE, trained_from.settings).parent
     model = AutoModel.from_pretrained(base, attn_implementation="eager").eval()
     texts = ["a", "two words", " ".join(TOPICS), " ".join(JARGON * 9), " ".join(TOPICS * 40)]
     vectors: dict[str, Any] = {}
@@ -385,8 +378,11 @@ def test_the_command_trains_promotes_and_goes_back(
     made = run(*(word for name, value in HOW.items() for word in ("--set", f"{name}={value}")))
     assert made["state"] == "candidate"
     general = beir_folder(tmp_path / "general")
-    told = run("--promote", made["name"], "--general", str(general))
+    with monkeypatch.context() as strict:
+        strict.setattr(retriever, "FORGOTTEN", -1.0)  # as if it were worse by that much
+        told = run("--promote", made["name"], "--general", str(general))
     assert "general loses" in told["reasons"][0]
+    assert set(told["general"]["general"]) == {"before", "after"}
     assert run("--status")["live"] == office.settings.embedder
     told = run("--promote", made["name"])
     assert not told["reasons"]
