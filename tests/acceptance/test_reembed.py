@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from assistant.config import Settings
 from assistant.ingest import embed
 from assistant.model import Principal
 from assistant.retrieve.scope import Scope
@@ -28,13 +29,13 @@ def filled_in(desk: Installation) -> int:
 
 
 def test_the_workers_do_it_and_every_process_goes_over(folder: Path) -> None:
+    settings = Settings(models=MODELS)
+    name = settings.embedder
+    if check(name, settings) is not State.PRESENT:
+        pytest.skip(f"the weights {name} are absent: `deskhand models pull`")
     models, share = folder / "reembed-models", folder / "reembed-share"
     for place in (models, share):
         place.mkdir()
-    with installation(folder / "reembed", models, working=False) as probe:
-        name = probe.settings.embedder
-    if check(name, probe.settings.model_copy(update={"models": MODELS})) is not State.PRESENT:
-        pytest.skip(f"the weights {name} are absent: `deskhand models pull`")
     (models / name).symlink_to((MODELS / name).resolve())
     for n in range(FILES):
         (share / f"{n}.md").write_text(f"# Pump {n}\n\nPump number {n} hums when valve {n * 7} is open.\n")
