@@ -17,13 +17,22 @@ from assistant.model import Audience, Passage, Principal
 from assistant.retrieve import about
 from assistant.retrieve.about import About
 from assistant.retrieve.scope import Scope
-from assistant.store import conversations, customers, escalations, principals, search, secrets, sources
+from assistant.store import (
+    conversations,
+    customers,
+    escalations,
+    principals,
+    search,
+    secrets,
+    sources,
+    spaces,
+)
 from assistant.store.blocked import Fingerprint
 from assistant.store.customers import Known
 from assistant.store.db import Database
 from assistant.store.escalations import State
-from assistant.store.search import Space
 from assistant.store.sources import Source
+from assistant.store.spaces import Space
 from connectors.base import Connector, Notes
 from connectors.network import Network
 from connectors.registry import connector_class
@@ -33,7 +42,7 @@ if TYPE_CHECKING:
 
     from assistant.answer.engine import DeskQueryEngine
     from assistant.answer.handoff import Delivery
-    from assistant.ingest.embed import Embedder
+    from assistant.ingest.embed import Embedder, Embedders, Vectors
     from assistant.ingest.pipeline import Pipeline
     from assistant.retrieve.hybrid import Retriever
 
@@ -62,10 +71,26 @@ class Assistant:
         return Fingerprint(self.settings)
 
     @cached_property
-    def embedder(self) -> Embedder:
-        from assistant.ingest import embed
+    def embedders(self) -> Embedders:
+        from assistant.ingest.embed import Embedders
 
-        return embed.load(self.settings, threads=self.threads)
+        return Embedders(self.settings, threads=self.threads)
+
+    def live(self) -> tuple[Space, Embedder]:
+        """The embedding space that answers at this moment, and its model. Another one may later."""
+        with self.database.writer() as connection:
+            space = spaces.live(connection)
+        return space, self.embedders.of(space)
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model of the live space. Whoever keeps vectors keeps the space as well: see `live`."""
+        return self.live()[1]
+
+    def vector(self, question: str) -> tuple[int, Vectors]:
+        """A question's vector, with the id of the space that it is of."""
+        space, embedder = self.live()
+        return space.id, embedder.encode_query(question)
 
     @cached_property
     def pipeline(self) -> Pipeline:
@@ -77,28 +102,14 @@ class Assistant:
             self.database,
             parser=Parser(self.settings),
             chunker=Chunker(self.embedder.tokenizer_file),
-            embedder=self.embedder,
-            space=self._space().id,
+            embedders=self.embedders,
         )
 
     @cached_property
     def retriever(self) -> Retriever:
         from assistant.retrieve.hybrid import Retriever
 
-        self._space()
-        return Retriever(self.database, self.embedder)
-
-    def _space(self) -> Space:
-        """The live embedding space. Raises `ConfigError` when the embedder belongs to another one."""
-        with self.database.writer() as connection:
-            space = search.live_space(connection)
-        if (space.name, space.revision) != (self.embedder.name, self.embedder.revision):
-            raise ConfigError(
-                f"The index was made with the embedder {space.name} (revision {space.revision[:12]}), and the "
-                f"settings name {self.embedder.name} (revision {self.embedder.revision[:12]}); their vectors can't "
-                "be compared. Nothing was changed: set DESKHAND_EMBEDDER back, or start with a new database."
-            )
-        return space
+        return Retriever(self.database, self.embedders)
 
     @cached_property
     def generator(self) -> BaseChatModel:
@@ -248,14 +259,15 @@ class Assistant:
         finally:
             connector.close()
 
-    def migrate(self) -> None:
-        """Schema and embedding space up to what this version and the settings need."""
+    def migrate(self, embedder: Embedder | None = None) -> None:
+        """The schema up to what this version needs; a new database gets `embedder`'s space, or the settings'."""
+        from assistant.ingest import embed
         from assistant.store import schema  # SQLAlchemy and Alembic, which nothing else needs
 
         url = servers.database_url(self.settings)
         schema.migrate(url)
-        space = self.embedder
-        schema.ensure_space(url, name=space.name, revision=space.revision, dimension=space.dimension)
+        first = embedder or embed.load(self.settings, threads=self.threads)
+        schema.ensure_space(url, name=first.name, revision=first.revision, dimension=first.dimension)
 
     def connector(self, source: Source) -> Connector:
         """The source's connector with its settings and secrets. Raises `ConfigError`."""

@@ -89,7 +89,7 @@ class Installation:
         with self.assistant() as assistant, assistant.database.writer() as connection:
             rows = connection.execute(
                 "select s.name, d.external_id, d.revision, d.title, d.acl, k.ordinal, k.text, k.audience, "
-                "k.hash, md5(k.embedding::text) as embedding, md5(k.weights::text) as weights, "
+                "k.hash, md5(k.embedding_1::text) as embedding, md5(k.weights::text) as weights, "
                 "t.status, c.external_id as customer "
                 "from document d join source s on s.id = d.source_id left join chunk k on k.document_id = d.id "
                 "left join ticket t on t.document_id = d.id left join customer c on c.id = d.customer_id"

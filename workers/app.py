@@ -17,7 +17,9 @@ TICK_SECONDS, OUTCOMES_SECONDS = 2.0, 60.0
 SYNC_SECONDS, UPKEEP_SECONDS = 900, 2 * 3600
 """a run whose process hangs in one slice, or in one whole reading, for longer is taken from it"""
 
-app = Celery("deskhand", include=["workers.schedule", "workers.sync", "workers.ingest", "workers.tune"])
+TASKS = ("schedule", "sync", "ingest", "reembed", "tune")
+
+app = Celery("deskhand", include=[f"workers.{name}" for name in TASKS])
 
 
 def _configure() -> None:
@@ -45,6 +47,7 @@ def _configure() -> None:
             "workers.ingest.*": {"queue": "ingest"},
             "workers.sync.upkeep": {"queue": "upkeep"},
             "workers.tune.*": {"queue": "tune"},
+            "workers.reembed.*": {"queue": "upkeep"},
             "workers.schedule.*": {"queue": "tick"},
         },
         task_default_delivery_mode="transient",

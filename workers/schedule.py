@@ -12,11 +12,12 @@ import structlog
 from assistant import servers
 from assistant.config import settings
 from assistant.errors import NotRunning
-from assistant.store import customers, documents, feedback, sources, versions
+from assistant.store import customers, documents, feedback, sources, spaces, versions
 from assistant.store.versions import Kind
 from workers.app import app
 from workers.context import assistant
 from workers.ingest import index
+from workers.reembed import work as reembed
 from workers.sync import SYNCING, UPKEEP, upkeep, work
 from workers.tune import train
 
@@ -38,6 +39,7 @@ def tick() -> None:
             upkeeps = len(sources.waiting(connection, UPKEEP, limit=WAKE_UPS))
             trainings = int(versions.waiting(connection, Kind.GENERATOR) is not None)
             documents_waiting = documents.ready(connection)
+            wanted = spaces.wanted(connection) is not None
             if not documents_waiting:
                 documents.refresh_statistics(connection)
         for _ in range(CUSTOMERS):
@@ -50,6 +52,7 @@ def tick() -> None:
     for count, task, queue in (
         (syncs, work, "sync"),
         (upkeeps, upkeep, "upkeep"),
+        (int(wanted), reembed, "upkeep"),
         (-(-documents_waiting // documents.BATCH), index, "ingest"),
         (trainings, train, "tune"),
     ):

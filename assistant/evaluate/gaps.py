@@ -12,7 +12,7 @@ import numpy as np
 
 from assistant.app import Assistant
 from assistant.evaluate.linkage import groups, middle
-from assistant.ingest.embed import Vectors
+from assistant.ingest.embed import Embedder, Vectors
 from assistant.retrieve.mask import Mask
 from assistant.store import feedback
 from assistant.store.db import Row
@@ -41,11 +41,12 @@ class Gap:
 
 def find(assistant: Assistant, *, since: dt.datetime, limit: int = 20) -> tuple[list[Gap], int]:
     """The largest gaps, and how many questions were looked at."""
+    space, embedder = assistant.live()
     with assistant.database.writer() as connection:
-        rows = feedback.unanswered(connection, since=since, limit=QUESTIONS)
+        rows = feedback.unanswered(connection, space.id, since=since, limit=QUESTIONS)
     if not rows:
         return [], 0
-    vectors = _vectors(assistant, rows)
+    vectors = _vectors(embedder, rows)
     found: list[Gap] = []
     with assistant.database.writer() as connection:
         for group in sorted(groups(vectors), key=len, reverse=True)[:limit]:
@@ -71,10 +72,10 @@ def shown(question: str) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
-def _vectors(assistant: Assistant, rows: Sequence[Row]) -> Vectors:
+def _vectors(embedder: Embedder, rows: Sequence[Row]) -> Vectors:
     """As they were stored with the answers; what has none is encoded now."""
     missing = [row["question"] for row in rows if row["vector"] is None]
-    encoded = iter(assistant.embedder.encode(missing) if missing else ())
+    encoded = iter(embedder.encode(missing) if missing else ())
     made: list[Any] = [next(encoded) if row["vector"] is None else row["vector"].to_numpy() for row in rows]
     return np.array(made, np.float32)
 

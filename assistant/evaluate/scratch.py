@@ -24,6 +24,7 @@ from assistant import ingest, servers
 from assistant.app import Assistant
 from assistant.errors import ConfigError
 from assistant.evaluate import beir
+from assistant.ingest.embed import Embedder
 from assistant.model import Access, Batch, Kind, Part, SourceDocument, Upsert
 from assistant.store import documents, sources
 from assistant.store.db import Conn, Database
@@ -41,24 +42,30 @@ Progress = Callable[[str, int, int], None]
 
 @contextmanager
 def indexed(
-    assistant: Assistant, folder: Path, *, fresh: bool = False, progress: Progress
+    assistant: Assistant,
+    folder: Path,
+    *,
+    embedder: Embedder | None = None,
+    fresh: bool = False,
+    progress: Progress,
 ) -> Generator[Assistant]:
-    """An assistant whose only source is the corpus of `folder`, all of it indexed.
+    """An assistant whose only source is the corpus of `folder`, all of it indexed, by default with the live embedder.
 
     Stopping it on the way loses nothing: the next run goes on. `fresh` begins
     again. Raises `ConfigError` when the server grants no new database.
     """
     url = servers.database_url(assistant.settings)
     content = beir.fingerprint(folder)
-    name = _name(url, content, assistant)
+    embedder = embedder or assistant.embedder
+    name = _name(url, content, embedder)
     if fresh:
         drop(url, [name])
     _create(url, name)
     at = urlsplit(url)._replace(path=f"/{name}").geturl()
     scratch = Assistant(assistant.settings.model_copy(update={"database_url": SecretStr(at)}))
-    scratch.embedder = assistant.embedder
+    scratch.embedders = assistant.embedders
     try:
-        scratch.migrate()
+        scratch.migrate(embedder)
         _fill(scratch, folder, f"{content}/{_code(ingest)}", progress)
         yield scratch
     finally:
@@ -90,10 +97,9 @@ def _prefix(url: str) -> str:
     return f"{urlsplit(url).path.strip('/')[:40]}{MARK}"
 
 
-def _name(url: str, content: str, assistant: Assistant) -> str:
-    space = assistant.embedder
+def _name(url: str, content: str, embedder: Embedder) -> str:
     # Not the schema's revision: while a migration is worked on, that stays.
-    key = "/".join((content, space.name, space.revision, _code(migrations.versions)))
+    key = "/".join((content, embedder.name, embedder.revision, _code(migrations.versions)))
     return _prefix(url) + hashlib.sha256(key.encode()).hexdigest()[:16]
 
 

@@ -29,7 +29,10 @@ from tokenizers import Tokenizer
 from assistant import weights
 from assistant.config import Settings
 from assistant.errors import ConfigError, ModelUnavailable
+from assistant.store.spaces import Space
 
+TUNED = "tuned"
+"""folder, below the models, of those that were trained here"""
 STEP = 16
 """tokens; a text is padded to a multiple of it, which depends on nothing but the text"""
 
@@ -177,3 +180,51 @@ def load(settings: Settings, *, threads: int = 0) -> Embedder:
             "Nothing was started. Change the setting embedder."
         )
     return factory(settings, threads)
+
+
+class Embedders:
+    """The embedding model of each space, loaded when it is first asked for. Safe to share between threads.
+
+    Two are kept, since two are at work while one space takes over from another.
+    """
+
+    def __init__(self, settings: Settings, *, threads: int = 0) -> None:
+        self._settings = settings
+        self._threads = threads
+        self._loaded: dict[tuple[str, str], Embedder] = {}
+        self._loading = threading.Lock()
+
+    def of(self, space: Space) -> Embedder:
+        """Raises `ModelUnavailable` when it is not there, `ConfigError` when the settings name another one."""
+        key = (space.name, space.revision)
+        with self._loading:
+            if key not in self._loaded:
+                if len(self._loaded) > 1:
+                    self._loaded.pop(next(iter(self._loaded)))
+                self._loaded[key] = self._load(space)
+            return self._loaded[key]
+
+    def _load(self, space: Space) -> Embedder:
+        if space.name in EMBEDDERS:
+            embedder = load(self._settings, threads=self._threads)
+        else:
+            embedder = tuned(self._settings, space.name, threads=self._threads)
+        if (embedder.name, embedder.revision) != (space.name, space.revision):
+            raise ConfigError(
+                f"The index was made with the embedder {space.name} (revision {space.revision[:12]}), and here is "
+                f"{embedder.name} (revision {embedder.revision[:12]}); their vectors can't be compared. Nothing was "
+                "changed: set DESKHAND_EMBEDDER back, put the files of that revision back, or start with a new "
+                "database."
+            )
+        return embedder
+
+
+def tuned(settings: Settings, name: str, *, threads: int = 0) -> Embedder:
+    """The embedder that was trained here under that name. Raises `ModelUnavailable` when it is not there."""
+    folder = settings.models_folder / TUNED / name
+    if not (folder / "model.onnx").is_file():
+        raise ModelUnavailable(
+            f"The embedder {name} was trained here, and its files are not in {folder}. Nothing was changed. Put "
+            "the folder back from a copy, or go back to the embedder before it with `deskhand tune retriever --back`."
+        )
+    return OnnxEmbedder(folder, threads=threads, name=name)

@@ -8,24 +8,22 @@ therefore leaves every document either queued or indexed, never half of both.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
-from pgvector import HalfVector
 
-from assistant.errors import ItemError
+from assistant.errors import ItemError, ModelUnavailable
 from assistant.ingest import lexical
 from assistant.ingest.chunk import Chunker, embedding_text
 from assistant.ingest.digest import Digest, digest
-from assistant.ingest.embed import Embedder
+from assistant.ingest.embed import Embedder, Embedders
 from assistant.ingest.parse import Parser
 from assistant.ingest.stated import Stated
 from assistant.model import Access, Audience, Chunk, Kind, SourceDocument
-from assistant.store import documents
+from assistant.store import documents, spaces
 from assistant.store.db import Conn, Database, Row
+from assistant.store.spaces import Space, Vector
 from assistant.store.sync import fail, unpack
 
 RETRY_SECONDS = 30.0
@@ -55,14 +53,11 @@ class _Prepared:
 class Pipeline:
     """One worker process's ingest; not for use by several threads at once."""
 
-    def __init__(
-        self, database: Database, *, parser: Parser, chunker: Chunker, embedder: Embedder, space: int
-    ) -> None:
+    def __init__(self, database: Database, *, parser: Parser, chunker: Chunker, embedders: Embedders) -> None:
         self.database = database
         self.parser = parser
         self.chunker = chunker
-        self.embedder = embedder
-        self.space = space
+        self.embedders = embedders
 
     def run_batch(self, *, limit: int = documents.BATCH) -> Report | None:
         """Index up to `limit` queued documents; None when none was ready.
@@ -108,18 +103,21 @@ class Pipeline:
 
     def _write(self, connection: Conn, prepared: Sequence[_Prepared]) -> int:
         texts = {h: t for p in prepared for h, t in zip(p.hashes, p.texts, strict=True)}
-        vectors: dict[bytes, NDArray[np.float32] | HalfVector] = dict(
-            documents.known_vectors(connection, self.space, list(texts))
-        )
-        new = [digest for digest in texts if digest not in vectors]
         titles = list({p.row["title"] for p in prepared})
-        # One call for both, so that short titles fill up the encoder's batches.
-        encoded = self.embedder.encode([texts[digest] for digest in new] + titles)
-        vectors.update(zip(new, encoded, strict=False))
-        title_vectors = dict(zip(titles, encoded[len(new) :], strict=True))
+        vectors: dict[int, Mapping[bytes, Vector]] = {}
+        title_vectors: dict[int, Mapping[str, Vector]] = {}
+        new: list[bytes] = []
+        targets = self._targets(connection)
+        for space, embedder in reversed(targets):  # the live one last: what is new to it is reported
+            known: dict[bytes, Vector] = dict(documents.known_vectors(connection, space, texts))
+            new = [digest for digest in texts if digest not in known]
+            # One call for both, so that short titles fill up the encoder's batches.
+            encoded = embedder.encode([texts[digest] for digest in new] + titles)
+            vectors[space.slot] = known | dict(zip(new, encoded, strict=False))
+            title_vectors[space.slot] = dict(zip(titles, encoded[len(new) :], strict=True))
         documents.write(
             connection,
-            self.space,
+            [space for space, _ in targets],
             [
                 documents.Indexed(
                     row=p.row,
@@ -127,7 +125,7 @@ class Pipeline:
                     hashes=p.hashes,
                     weights=[_words(p.row["title"], text) for text in p.texts],
                     vectors=vectors,
-                    title_vector=title_vectors[p.row["title"]],
+                    title_vectors={slot: of[p.row["title"]] for slot, of in title_vectors.items()},
                     lines=p.digest.lines,
                     codes=p.digest.codes,
                 )
@@ -135,6 +133,19 @@ class Pipeline:
             ],
         )
         return len(new)
+
+    def _targets(self, connection: Conn) -> list[tuple[Space, Embedder]]:
+        """The live space, and the one that is wanted, with their embedders."""
+        found: list[tuple[Space, Embedder]] = []
+        for space in spaces.targets(connection):
+            try:
+                found.append((space, self.embedders.of(space)))
+            except ModelUnavailable as error:
+                if not found:
+                    raise
+                # Whoever fills in the wanted space's vectors fills in these, too.
+                log.warning("indexed without the wanted embedder", reason=str(error))
+        return found
 
     def _failed(self, connection: Conn, row: Row, error: ItemError) -> None:
         if error.permanent or row["attempts"] >= documents.MAX_ATTEMPTS:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from assistant.ingest import lexical
-from assistant.ingest.embed import Embedder
+from assistant.ingest.embed import Embedders
 from assistant.model import Kind, Passage
 from assistant.retrieve.fusion import Legs, Ranked, fuse, traded
 from assistant.retrieve.scope import Scope
-from assistant.store import search
+from assistant.store import search, spaces
 from assistant.store.db import Database
 from assistant.store.search import Candidate
 
@@ -31,9 +31,9 @@ NEAR_DUPLICATE = 0.9
 class Retriever:
     """Search over the store; one for a process, safe to share between threads."""
 
-    def __init__(self, database: Database, embedder: Embedder) -> None:
+    def __init__(self, database: Database, embedders: Embedders) -> None:
         self.database = database
-        self.embedder = embedder
+        self.embedders = embedders
 
     def documents(
         self, question: str, scope: Scope, *, limit: int = 10, depth: int = DEPTH, legs: Legs = Legs.HYBRID
@@ -56,11 +56,12 @@ class Retriever:
             return []
         last = min(p.score for p in passages)
         with self.database.reader(scope.principal, scope.audience) as connection:
+            space = spaces.live(connection)
             return search.replies(
                 connection,
                 dict.fromkeys(tickets, last),
-                space=search.live_space(connection),
-                vector=self.embedder.encode_query(question),
+                space=space,
+                vector=self.embedders.of(space).encode_query(question),
                 filters=scope.filters,
                 known=[p.chunk_id for p in passages],
                 each=REPLIES,
@@ -76,14 +77,15 @@ class Retriever:
         per_document: int,
         legs: Legs = Legs.HYBRID,
     ) -> tuple[list[Ranked], list[Passage]]:
-        vector = self.embedder.encode_query(question)
         terms = sorted({lexical.term_id(term) for term in lexical.tokenise(question)})
         with self.database.reader(scope.principal, scope.audience) as connection:
+            # Looked up for every question: another space may have become the live one since the last.
+            space = spaces.live(connection)
             weights = search.idf(connection, terms) if legs is not Legs.DENSE else {}
             found = search.candidates(
                 connection,
-                space=search.live_space(connection),
-                vector=vector,
+                space=space,
+                vector=self.embedders.of(space).encode_query(question),
                 weights=weights,
                 filters=scope.filters,
                 reader=(scope.principal.tokens, scope.audience),

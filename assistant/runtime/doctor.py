@@ -165,8 +165,11 @@ def _models(settings: Settings) -> Check:
 
 
 def _embedder(settings: Settings) -> Check:
-    _ = Assistant(settings).embedder
-    return Check("embedder", True, f"{settings.embedder} loads")
+    assistant = Assistant(settings)
+    try:
+        return Check("embedder", True, f"{assistant.embedder.name} loads")
+    finally:
+        assistant.close()
 
 
 def _generator(settings: Settings) -> Check:

@@ -44,13 +44,13 @@ def record(
     question: str,
     answer: Answer,
     *,
-    vector: NDArray[np.float32] | None = None,
+    vector: tuple[int, NDArray[np.float32]] | None = None,
     ticket: int | None = None,
 ) -> int:
     """Store a question and its answer with the citations; returns the answer's message id.
 
-    `vector`: of the searched question, so that questions can be compared later without
-    being encoded again. `ticket`: id of the document of the ticket that a draft replies to.
+    `vector`: of the searched question, with the id of its space. `ticket`: id of the document of the
+    ticket that a draft replies to.
     """
     _message(connection, conversation, {"role": "user", "content": question})
     message = _message(
@@ -67,7 +67,8 @@ def record(
             "ticket": ticket,
             "chunks": [passage.chunk_id for passage in answer.passages],
             "documents": [passage.document_id for passage in answer.passages],
-            "vector": None if vector is None else HalfVector(vector),
+            "space": None if vector is None else vector[0],
+            "vector": None if vector is None else HalfVector(vector[1]),
         },
     )
     with connection.cursor() as cursor:
@@ -100,6 +101,7 @@ def _message(connection: Conn, conversation: UUID, values: dict[str, Any]) -> in
         "ticket": None,
         "chunks": [],
         "documents": [],
+        "space": None,
         "vector": None,
     }
     row = connection.execute(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pgvector import HalfVector, SparseVector
 
 from assistant.model import Access, Audience, Chunk, Kind, Line
 from assistant.store.db import Conn, Row
+from assistant.store.spaces import Space, Vector, half
 from assistant.store.sql import SQL
 from assistant.store.sync import token
 
@@ -35,9 +34,10 @@ class Indexed:
     chunks: Sequence[Chunk]
     hashes: Sequence[bytes]
     weights: Sequence[Mapping[int, float]]
-    vectors: Mapping[bytes, NDArray[np.float32] | HalfVector] = field(repr=False)
-    """by hash; holds at least the hashes that the document has no chunk of yet"""
-    title_vector: NDArray[np.float32] = field(repr=False)
+    vectors: Mapping[int, Mapping[bytes, Vector]] = field(repr=False)
+    """by slot and hash; holds at least the hashes that the document has no chunk of yet"""
+    title_vectors: Mapping[int, Vector] = field(repr=False)
+    """by slot"""
     lines: Sequence[Line] = ()
     """a ticket's digest"""
     codes: Sequence[str] = ()
@@ -65,17 +65,22 @@ def take(connection: Conn, ids: Sequence[int]) -> list[Row]:
     return connection.execute(SQL["pending_take"], {"ids": list(ids)}).fetchall()
 
 
-def known_vectors(connection: Conn, space: int, hashes: Sequence[bytes]) -> dict[bytes, HalfVector]:
-    """Vectors the store already has for these texts, wherever they stand."""
-    rows = connection.execute(SQL["chunk_vectors"], {"space": space, "hashes": list(set(hashes))})
+def known_vectors(connection: Conn, space: Space, hashes: Iterable[bytes]) -> dict[bytes, HalfVector]:
+    """Vectors of this space that the store already has for these texts, wherever they stand."""
+    values = {"space": space.id, "hashes": list(set(hashes))}
+    rows = connection.execute(space.of(SQL["chunk_vectors"]), values)
     return {bytes(row["hash"]): row["embedding"] for row in rows}
 
 
-def write(connection: Conn, space: int, documents: Sequence[Indexed]) -> int:
-    """Swap the chunks of `documents`; returns how many were new. Unchanged ones keep their row."""
+def write(connection: Conn, spaces: Sequence[Space], documents: Sequence[Indexed]) -> int:
+    """Swap the chunks of `documents`; returns how many were new. Unchanged ones keep their row.
+
+    spaces: those that the vectors are of, as `spaces.targets` told them in this transaction.
+    """
+    slots = {space.slot: space.id for space in spaces}
     ids = [document.row["document_id"] for document in documents]
     old: dict[tuple[int, bytes], list[Row]] = {}
-    for row in connection.execute(SQL["chunk_of_documents"], {"ids": ids, "space": space}):
+    for row in connection.execute(SQL["chunk_of_documents"], {"ids": ids}):
         old.setdefault((row["document_id"], bytes(row["hash"])), []).append(row)
     fresh: list[tuple[Any, ...]] = []
     moved: list[dict[str, Any]] = []
@@ -88,8 +93,8 @@ def write(connection: Conn, space: int, documents: Sequence[Indexed]) -> int:
                 if any(row[key] != value for key, value in values.items()):
                     moved.append({**values, "id": row["id"], "customer": values["customer_id"]})
             else:
-                vector = document.vectors[digest]
-                fresh.append(_record(document.row, space, chunk, values, digest, vector, weights))
+                vectors = {slot: (slots[slot], document.vectors[slot][digest]) for slot in slots}
+                fresh.append(_record(document.row, chunk, values, digest, weights, vectors))
     gone = [row["id"] for rows in old.values() for row in rows]
     if gone:
         connection.execute(SQL["chunk_drop"], {"ids": gone})
@@ -101,24 +106,25 @@ def write(connection: Conn, space: int, documents: Sequence[Indexed]) -> int:
         with connection.cursor() as cursor:
             cursor.executemany(SQL["chunk_add"], fresh)
     with connection.cursor() as cursor:
-        cursor.executemany(
-            SQL["document_indexed"],
-            [
-                {
-                    "id": d.row["document_id"],
-                    "revision": d.row["revision"],
-                    "title": d.row["title"],
-                    "title_embedding": HalfVector(d.title_vector),
-                    "created_at": d.row["created_at"],
-                    "stated": json.dumps({"stated": own} if (own := d.row.get("stated")) else {}),
-                }
-                for d in documents
-            ],
-        )
+        cursor.executemany(SQL["document_indexed"], [_indexed(document, slots) for document in documents])
     _digests(connection, [document for document in documents if document.row["kind"] == Kind.TICKET])
     connection.execute(SQL["failure_clear"], {"ids": ids})
     connection.execute(SQL["pending_done"], {"ids": ids})
     return len(fresh)
+
+
+def _indexed(document: Indexed, slots: Mapping[int, int]) -> dict[str, Any]:
+    """As `document_indexed` takes it: of a slot that is not written there is no title any more."""
+    row, titles = document.row, document.title_vectors
+    return {
+        "id": row["document_id"],
+        "revision": row["revision"],
+        "title": row["title"],
+        "created_at": row["created_at"],
+        "stated": json.dumps({"stated": own} if (own := row.get("stated")) else {}),
+        **{f"space_{slot}": slots.get(slot) for slot in (1, 2)},
+        **{f"title_{slot}": half(titles[slot]) if slot in slots else None for slot in (1, 2)},
+    }
 
 
 def _digests(connection: Conn, tickets: Sequence[Indexed]) -> None:
@@ -175,17 +181,17 @@ def _values(row: Row, chunk: Chunk) -> dict[str, Any]:
 
 def _record(
     row: Row,
-    space: int,
     chunk: Chunk,
     values: dict[str, Any],
     digest: bytes,
-    vector: NDArray[np.float32] | HalfVector,
     weights: Mapping[int, float],
+    vectors: Mapping[int, tuple[int, Vector]],
 ) -> tuple[Any, ...]:
+    """As `chunk_add` takes it; `vectors` are (space id, vector) by slot."""
+    placed = {slot: (space, half(vector)) for slot, (space, vector) in vectors.items()}
     return (
         row["document_id"],
         row["source_id"],
-        space,
         values["ordinal"],
         row["kind"],
         values["audience"],
@@ -201,10 +207,10 @@ def _record(
         chunk.tokens,
         chunk.text,
         digest,
-        vector if isinstance(vector, HalfVector) else HalfVector(vector),
         sorted(weights),
         # pgvector counts dimensions from 1 in SQL and from 0 in Python.
         SparseVector({term - 1: weight for term, weight in weights.items()}, MAX_TERM),
+        *(value for slot in (1, 2) for value in placed.get(slot, (None, None))),
     )
 
 

@@ -345,6 +345,7 @@ def _names(connection: Conn, values: dict[str, Any]) -> dict[str, int]:
             ("audit_log", SQL["erasure_clear_trail"]),
             ("erasure", SQL["erasure_clear_actors"]),
             ("escalation", SQL["erasure_clear_escalations"]),
+            ("embedding_space", SQL["erasure_clear_spaces"]),
         )
     }
 

@@ -94,9 +94,10 @@ def summary(connection: Conn, *, since: dt.datetime) -> list[Row]:
     return connection.execute(SQL["feedback_summary"], {"since": since}).fetchall()
 
 
-def unanswered(connection: Conn, *, since: dt.datetime, limit: int) -> list[Row]:
-    """Declined questions and those of bad answers; `vector` is None where none of the live space is stored."""
-    return connection.execute(SQL["unanswered"], {"since": since, "limit": limit}).fetchall()
+def unanswered(connection: Conn, space: int, *, since: dt.datetime, limit: int) -> list[Row]:
+    """Declined questions and those of bad answers; `vector` is None where none of that space is stored."""
+    values = {"space": space, "since": since, "limit": limit}
+    return connection.execute(SQL["unanswered"], values).fetchall()
 
 
 def askers(connection: Conn, messages: Sequence[int]) -> int:

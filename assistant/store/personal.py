@@ -61,7 +61,7 @@ COLUMNS: Mapping[str, Fate] = {
         "audit_log.actor audit_log.detail audit_log.object chunk.acl chunk.narrow customer.acl digest.acl"
         " digest.narrow document.acl erasure.actor escalation.changed_by held_prune.missing source.paused"
         " sync_run.error sync_run.note ticket.acl ticket.assignee ticket.links"
-        " version.promoted_by version.requested_by",
+        " embedding_space.wanted_by version.promoted_by version.requested_by",
     ),
     **_columns(
         Fate.OPERATOR,
@@ -70,7 +70,8 @@ COLUMNS: Mapping[str, Fate] = {
     ),
     **_columns(
         Fate.DERIVED,
-        "blocked.hash chunk.embedding chunk.hash chunk.terms chunk.weights document.title_embedding message.vector",
+        "blocked.hash chunk.embedding_1 chunk.embedding_2 chunk.hash chunk.terms chunk.weights"
+        " document.title_embedding_1 document.title_embedding_2 message.vector",
     ),
     **_columns(
         Fate.PLAIN,

@@ -372,10 +372,11 @@ where d.id = p.document_id and f.id = any (%(ids)s)
 
 -- name: chunk_of_documents
 select id, document_id, ordinal, hash, audience, acl, narrow, created_at, role, is_solution, customer_id, language, page
-from chunk where document_id = any (%(ids)s) and space_id = %(space)s
+from chunk where document_id = any (%(ids)s)
 
 -- name: chunk_vectors
-select distinct on (hash) hash, embedding from chunk where space_id = %(space)s and hash = any (%(hashes)s)
+select distinct on (hash) hash, embedding_{slot} as embedding from chunk
+where space_{slot} = %(space)s and hash = any (%(hashes)s)
 
 -- name: chunk_keep
 update chunk set ordinal = %(ordinal)s, audience = %(audience)s, acl = %(acl)s, narrow = %(narrow)s, created_at = %(created_at)s,
@@ -387,13 +388,14 @@ where id = %(id)s
 delete from chunk where id = any (%(ids)s)
 
 -- name: chunk_add
-insert into chunk (document_id, source_id, space_id, ordinal, kind, audience, acl, narrow, customer_id, language, created_at,
-            role, is_solution, headings, page, tokens, text, hash, embedding, terms, weights)
-values (%b, %b, %b, %b, %s, %s, %s, %s, %b, %s, %b, %s, %b, %s, %b, %b, %s, %b, %b, %b, %b)
+insert into chunk (document_id, source_id, ordinal, kind, audience, acl, narrow, customer_id, language, created_at,
+            role, is_solution, headings, page, tokens, text, hash, terms, weights, space_1, embedding_1, space_2, embedding_2)
+values (%b, %b, %b, %s, %s, %s, %s, %b, %s, %b, %s, %b, %s, %b, %b, %s, %b, %b, %b, %b, %b, %b, %b)
 
 -- name: document_indexed
-update document set revision = %(revision)s, title = %(title)s, title_embedding = %(title_embedding)s,
-  created_at = %(created_at)s, metadata = metadata || %(stated)s::jsonb
+update document set revision = %(revision)s, title = %(title)s, created_at = %(created_at)s,
+  metadata = metadata || %(stated)s::jsonb, title_space_1 = %(space_1)s, title_embedding_1 = %(title_1)s,
+  title_space_2 = %(space_2)s, title_embedding_2 = %(title_2)s
 where id = %(id)s
 
 -- name: digest_drop
@@ -411,7 +413,7 @@ delete from failure f using document d
 where d.id = any (%(ids)s) and f.source_id = d.source_id and f.external_id = d.external_id
 
 -- name: space_live
-select id, name, revision, dimension from embedding_space where live
+select id, name, revision, dimension, slot from embedding_space where live
 
 -- name: statistics_stale
 -- More than a twentieth of the chunks are new; ids tell, without counting rows.
@@ -557,22 +559,22 @@ select count(*) as n from (
 -- name: search_nearest_exact
 -- "+ 0" keeps the vector index out of it: among few permitted rows it would miss most.
 select c.id from chunk c where {filters}
-order by (c.embedding::halfvec({dimension}) <=> %(vector)s) + 0 limit %(depth)s
+order by (c.embedding_{slot}::halfvec({dimension}) <=> %(vector)s) + 0 limit %(depth)s
 
 -- name: search_nearest_index
 select c.id from chunk c where {filters}
-order by c.embedding::halfvec({dimension}) <=> %(vector)s limit %(depth)s
+order by c.embedding_{slot}::halfvec({dimension}) <=> %(vector)s limit %(depth)s
 
 -- name: search_lexical
 select l.id from lexical(%(query)s, %(rare)s, %(space)s::smallint, %(depth)s, %(sources)s, %(kinds)s, %(customers)s,
                          %(languages)s, %(before)s) l
 
 -- name: search_scores
-select c.id, c.document_id, c.customer_id, 1 - (c.embedding <=> %(vector)s) as cosine, -(c.weights <#> %(query)s) as bm25,
-  1 - (d.title_embedding <=> %(vector)s) as title_cosine,
+select c.id, c.document_id, c.customer_id, 1 - (c.embedding_{slot} <=> %(vector)s) as cosine, -(c.weights <#> %(query)s) as bm25,
+  case when d.title_space_{slot} = %(space)s then 1 - (d.title_embedding_{slot} <=> %(vector)s) end as title_cosine,
   not exists (select from chunk o where o.document_id = c.document_id and o.id <> c.id) as alone
 from chunk c join document d on d.id = c.document_id
-where c.id = any (%(ids)s)
+where c.id = any (%(ids)s) and c.space_{slot} = %(space)s
 
 -- name: search_outcomes
 -- A ticket is solved with the reply that solved it, or when it says so; one without a date is as old as can be.
@@ -591,7 +593,7 @@ left join ticket t on t.document_id = d.id
 where c.id = any (%(ids)s)
 
 -- name: search_replies
-select id, document_id, customer_id, 1 - (embedding <=> %(vector)s) as cosine
+select id, document_id, customer_id, 1 - (embedding_{slot} <=> %(vector)s) as cosine
 from (
   select c.*, row_number() over (partition by c.document_id order by c.is_solution desc, c.tokens desc) as place
   from chunk c
@@ -700,8 +702,7 @@ from conversation c order by c.created_at desc limit %(limit)s
 insert into message (conversation_id, role, content, searched, confidence, refusal, model, timings, ticket_id,
                      chunks, documents, vector, space_id)
 values (%(conversation)s, %(role)s, %(content)s, %(searched)s, %(confidence)s, %(refusal)s, %(model)s, %(timings)s,
-        %(ticket)s, %(chunks)s, %(documents)s, %(vector)s,
-        case when %(vector)s::halfvec is not null then (select id from embedding_space where live) end)
+        %(ticket)s, %(chunks)s, %(documents)s, %(vector)s, %(space)s)
 returning id
 
 -- name: citation_add
@@ -770,8 +771,8 @@ group by t.model, k.evidence, k.place order by t.model, k.place
 
 -- name: unanswered
 -- Questions that were declined, or whose answer was judged bad, the latest first.
-select q.id, q.question, q.created_at, q.declined, q.documents, case when q.space_id = s.id then q.vector end as vector
-from told_question q cross join (select id from embedding_space where live) s
+select q.id, q.question, q.created_at, q.declined, q.documents, case when q.space_id = %(space)s then q.vector end as vector
+from told_question q
 where q.created_at >= %(since)s and (q.declined
   or exists (select from given_feedback f where f.message_id = q.id and f.verdict = 'down'))
 order by q.created_at desc, q.id desc limit %(limit)s
@@ -1160,6 +1161,7 @@ order by id limit 1
 update version set state = 'training', reason = '', progress = progress - 'again_at' - 'trouble' - 'starts'
 where id = %(id)s and state in ('failed', 'training') returning *
 
+
 -- name: version_retire
 update version set state = 'retired' where kind = %(kind)s and state = 'live'
 
@@ -1209,5 +1211,135 @@ order by d.created_at, d.id
 
 -- name: ticket_messages
 select c.role, c.is_solution, string_agg(c.text, E'\n\n' order by c.ordinal) as text
-from chunk c join embedding_space s on s.id = c.space_id and s.live
-where c.document_id = %(id)s group by c.role, c.is_solution, c.created_at order by min(c.ordinal)
+from chunk c where c.document_id = %(id)s group by c.role, c.is_solution, c.created_at order by min(c.ordinal)
+
+-- ── embedding spaces ──────────────────────────────────────────────────────
+
+-- name: space_wanted
+select id, name, revision, dimension, slot from embedding_space where wanted_by is not null
+
+-- name: space_targets
+select id, name, revision, dimension, slot from embedding_space where live or wanted_by is not null order by live desc
+
+-- name: space_lock_shared
+-- Whoever writes vectors; a switch of spaces comes before or after the whole transaction.
+select pg_advisory_xact_lock_shared(hashtext('deskhand.space'))
+
+-- name: space_lock
+select pg_advisory_xact_lock(hashtext('deskhand.space'))
+
+-- name: space_claim
+select pg_try_advisory_lock(hashtext('deskhand.reembed')) as ok
+
+-- name: space_register
+insert into embedding_space (name, revision, dimension) values (%(name)s, %(revision)s, %(dimension)s)
+on conflict (name, revision) do update set dimension = excluded.dimension
+returning id, live
+
+-- name: space_named
+select name, revision, dimension from embedding_space where name = %(name)s order by id desc limit 1
+
+-- name: space_unwant
+update embedding_space set wanted_by = null where wanted_by is not null
+
+-- name: space_displace
+-- Neither live nor wanted: it loses its column to the one that is wanted now.
+update embedding_space set slot = null where not live and id <> %(id)s and slot is not null
+
+-- name: space_want
+update embedding_space set wanted_by = %(by)s, slot = 3 - (select slot from embedding_space where live) where id = %(id)s
+
+-- name: space_texts
+select c.id, c.hash, d.title, c.headings, c.text from chunk c join document d on d.id = c.document_id
+where c.id > %(after)s and c.space_{slot} is distinct from %(space)s order by c.id limit %(limit)s
+
+-- name: space_titles
+select id, title from document
+where id > %(after)s and revision is not null and title_space_{slot} is distinct from %(space)s order by id limit %(limit)s
+
+-- name: space_fill
+with free as (select id from chunk where id = any (%(ids)s) order by id for update skip locked)
+update chunk c set embedding_{slot} = n.vector, space_{slot} = %(space)s
+from unnest(%(ids)s::bigint[], %(vectors)s::halfvec[]) as n (id, vector) join free using (id)
+where c.id = n.id
+
+-- name: space_fill_titles
+with free as (select id from document where id = any (%(ids)s) order by id for update skip locked)
+update document d set title_embedding_{slot} = n.vector, title_space_{slot} = %(space)s
+from unnest(%(ids)s::bigint[], %(titles)s::text[], %(vectors)s::halfvec[]) as n (id, title, vector) join free using (id)
+where d.id = n.id and d.title = n.title and d.title_space_{slot} is distinct from %(space)s
+
+-- name: space_counts
+select count(*) as total, count(*) filter (where space_{slot} = %(space)s) as done from chunk
+
+-- name: space_indexes
+select c.relname as name, i.indisvalid as valid,
+  exists (select from embedding_space s where c.relname = %(start)s || s.id and s.slot is not null) as placed
+from pg_index i join pg_class c on c.oid = i.indexrelid
+where i.indrelid = 'chunk'::regclass and starts_with(c.relname, %(start)s)
+
+-- name: space_lacking
+-- Nothing is told of a space that is not wanted any more.
+select s.wanted_by, exists (select from chunk where space_{slot} is distinct from %(space)s)
+  or exists (select from document where revision is not null and title_space_{slot} is distinct from %(space)s) as lacking
+from embedding_space s where s.id = %(space)s and s.slot = %(slot)s and s.wanted_by is not null
+
+-- name: space_retire
+update embedding_space set live = false where live
+
+-- name: space_take_over
+update embedding_space set live = true, wanted_by = null where id = %(space)s
+
+-- name: erasure_clear_spaces
+update embedding_space set wanted_by = '(erased)' where lower(wanted_by) = any (%(people)s)
+
+-- ── what belongs together, for training ───────────────────────────────────
+
+-- name: pair_addressed
+select id, url, kind, created_at, customer_id from document where url <> '' and revision is not null order by id
+
+-- name: pair_linking
+select document_id, text from chunk
+where kind = 'ticket' and role = 'agent' and position('://' in text) > 0 order by document_id, ordinal
+
+-- name: pair_related
+select d.id, o.id as other
+from ticket t join document d on d.id = t.document_id, jsonb_array_elements(t.links) l
+join document o on o.external_id = l->>'external_id'
+where o.source_id = d.source_id and o.kind = 'ticket' and l->>'relation' in ('duplicate', 'merged_into', 'related')
+  and o.created_at < d.created_at
+order by d.id, o.id
+
+-- name: pair_asked
+select d.id, d.title, d.created_at, d.customer_id, (
+    select string_agg(c.text, E'\n' order by c.ordinal) from chunk c
+    where c.document_id = d.id and c.role <> 'agent' and c.audience = 'public' and c.ordinal < 3) as text
+from document d where d.id = any (%(ids)s) order by d.id
+
+-- name: pair_ids
+select external_id, id from document where external_id = any (%(names)s) and revision is not null
+
+-- name: pair_tokens
+select distinct unnest(acl) as token from document
+union select distinct unnest(narrow) from chunk where narrow is not null
+
+-- name: pair_nearest
+select id, document_id, cosine from (
+  select c.id, c.document_id, 1 - (c.embedding_{slot} <=> %(vector)s) as cosine,
+    row_number() over (partition by c.document_id order by c.embedding_{slot} <=> %(vector)s) as place
+  from chunk c where c.document_id = any (%(ids)s) and c.space_{slot} = %(space)s
+) c where place <= %(each)s order by cosine desc, id
+
+-- name: pair_chunks
+select c.id, c.document_id, d.title, c.headings, c.text, c.kind, d.created_at
+from chunk c join document d on d.id = c.document_id
+where c.document_id = any (%(ids)s) order by c.document_id, c.ordinal
+
+-- name: pair_some
+select id from (
+  select id, row_number() over (order by id) as n, count(*) over () as total from document where revision is not null
+) d where total <= %(count)s or n %% (total / %(count)s) = 0
+order by id
+
+-- name: version_made_of
+update version set dataset_hash = %(hash)s where id = %(id)s

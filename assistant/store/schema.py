@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from assistant.errors import ConfigError, NotRunning
 from assistant.store.db import explain
+from assistant.store.spaces import Space, hnsw
 
 ROLES = ("deskhand_owner", "deskhand_writer", "deskhand_reader")
 MINIMUM_PGVECTOR = (0, 8)
@@ -100,31 +101,23 @@ def downgrade(url: str, revision: str = "base") -> None:
 
 
 def ensure_space(url: str, *, name: str, revision: str, dimension: int) -> int:
-    """Id of the embedding space, made live if there is none, with its index. Idempotent."""
+    """Id of the embedding space, made live, with its index, if none is. Idempotent."""
     with psycopg.connect(
         url, options="-c role=deskhand_owner -c search_path=deskhand,public", connect_timeout=10
     ) as connection:
         connection.execute("select pg_advisory_xact_lock(hashtext('deskhand.space'))")
         connection.execute(
-            "insert into embedding_space (name, revision, dimension, live) values"
-            " (%s, %s, %s, not exists (select from embedding_space where live)) on conflict do nothing",
-            (name, revision, dimension),
+            "insert into embedding_space (name, revision, dimension, live, slot) select %(name)s, %(revision)s,"
+            " %(dimension)s, n.first, case when n.first then 1 end"
+            " from (select not exists (select from embedding_space where live) as first) n on conflict do nothing",
+            {"name": name, "revision": revision, "dimension": dimension},
         )
         row = connection.execute(
-            "select id from embedding_space where (name, revision) = (%s, %s)", (name, revision)
+            "select id, slot from embedding_space where (name, revision) = (%s, %s)", (name, revision)
         ).fetchone()
         if row is None:
             raise ConfigError(f"The embedding space {name} could not be registered.")
-        space = int(row[0])
-        connection.execute(
-            sql.SQL(
-                "create index if not exists {index} on chunk using hnsw"
-                " ((embedding::halfvec({dimension})) halfvec_cosine_ops) with (m = 16, ef_construction = 64)"
-                " where space_id = {space}"
-            ).format(
-                index=sql.Identifier(f"chunk_embedding_{space}"),
-                dimension=sql.Literal(dimension),
-                space=sql.Literal(space),
-            )
-        )
-        return space
+        space, slot = row
+        if slot is not None:
+            connection.execute(hnsw(Space(space, name, revision, dimension, slot)))
+        return int(space)

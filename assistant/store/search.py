@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pgvector import HalfVector, SparseVector
 
-from assistant.errors import NotRunning
 from assistant.model import Audience, Evidence, Kind, Passage
 from assistant.store.db import Conn, Row
 from assistant.store.documents import MAX_TERM
 from assistant.store.history import outcome
+from assistant.store.spaces import Space
 from assistant.store.sql import SQL
 
 EXACT_ROWS = 25_000
@@ -63,15 +63,7 @@ class Filters:
             "before": b"c.created_at <= %(before)s",
         }
         chosen = [text for name, text in conditions.items() if getattr(self, name) is not None]
-        return b" and ".join([b"c.space_id = %(space)s", *chosen])
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    id: int
-    name: str
-    revision: str
-    dimension: int
+        return b" and ".join([b"c.space_{slot} = %(space)s", *chosen])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +81,6 @@ class Candidate:
     customer_id: int | None = None
 
 
-def live_space(connection: Conn) -> Space:
-    row = connection.execute(SQL["space_live"]).fetchone()
-    if row is None:
-        raise NotRunning("The database has no embedding space yet. Run `deskhand migrate`.")
-    return Space(**row)
-
-
 def idf(connection: Conn, terms: Sequence[int]) -> dict[int, tuple[float, int]]:
     """For each term of the corpus its idf (Robertson's, never negative) and its count of chunks."""
     row = connection.execute(SQL["corpus"]).fetchone()
@@ -107,6 +92,10 @@ def idf(connection: Conn, terms: Sequence[int]) -> dict[int, tuple[float, int]]:
     }
 
 
+def _narrowed(statement: bytes, space: Space, filters: Filters) -> bytes:
+    return space.of(statement.replace(b"{filters}", filters.sql()))
+
+
 _counts: dict[tuple[Any, ...], tuple[float, int]] = {}
 
 
@@ -116,7 +105,7 @@ def _permitted(connection: Conn, space: Space, filters: Filters, reader: tuple[A
     if key in _counts and now - _counts[key][0] < COUNT_SECONDS:
         return _counts[key][1]
     values = {**filters.values(), "space": space.id, "limit": EXACT_ROWS + 1}
-    row = connection.execute(SQL["search_permitted"].replace(b"{filters}", filters.sql()), values).fetchone()
+    row = connection.execute(_narrowed(SQL["search_permitted"], space, filters), values).fetchone()
     count = int(row["n"]) if row else 0
     if len(_counts) > 1000:
         _counts.clear()
@@ -166,10 +155,7 @@ def candidates(
         connection.execute("set local hnsw.iterative_scan = relaxed_order")
         connection.execute(f"set local hnsw.ef_search = {max(200, depth)}".encode())
         connection.execute("set local hnsw.max_scan_tuples = 40000")
-    statement = SQL["search_nearest_exact" if exact else "search_nearest_index"]
-    statement = statement.replace(b"{filters}", filters.sql()).replace(
-        b"{dimension}", str(space.dimension).encode()
-    )
+    statement = _narrowed(SQL["search_nearest_exact" if exact else "search_nearest_index"], space, filters)
     ids = {row["id"] for row in connection.execute(statement, values)}
     if weights:
         values["rare"] = None if exact else _rare(weights, budget=LEXICAL_ROWS)
@@ -185,7 +171,7 @@ def candidates(
             alone=row["alone"],
             customer_id=row["customer_id"],
         )
-        for row in connection.execute(SQL["search_scores"], values)
+        for row in connection.execute(space.of(SQL["search_scores"]), values)
     ]
 
 
@@ -214,7 +200,7 @@ def replies(
         "each": each,
         "tokens": tokens,
     }
-    rows = connection.execute(SQL["search_replies"].replace(b"{filters}", filters.sql()), values)
+    rows = connection.execute(_narrowed(SQL["search_replies"], space, filters), values)
     found = {
         row["id"]: (
             scores[row["document_id"]],

@@ -86,6 +86,11 @@ def resume(connection: Conn, name: str) -> Version:
     return _version(row)
 
 
+def made_of(connection: Conn, version: Version, dataset_hash: str) -> None:
+    """Note the hash of what it is trained on."""
+    connection.execute(SQL["version_made_of"], {"id": version.id, "hash": dataset_hash})
+
+
 def finish(connection: Conn, version: Version, metrics: Mapping[str, Any]) -> None:
     """It is trained: a candidate from now on."""
     connection.execute(SQL["version_finish"], {"id": version.id, "metrics": json.dumps(metrics)})
@@ -137,8 +142,8 @@ def promote(connection: Conn, version: Version, *, by: str) -> None:
     connection.execute(SQL["version_promote"], {"id": version.id, "by": by})
 
 
-def rollback(connection: Conn, kind: Kind) -> Version | None:
-    """Make the version live that was before; returns it, or None: now it is the untrained model.
+def before(connection: Conn, kind: Kind) -> Version | None:
+    """The version that was live before the live one; None: it was the untrained model.
 
     Raises `ConfigError` when no version is live.
     """
@@ -146,13 +151,34 @@ def rollback(connection: Conn, kind: Kind) -> Version | None:
         raise ConfigError(
             f"No trained {kind} is live, so there is nothing to take back. Nothing was changed."
         )
-    before = connection.execute(SQL["version_before"], {"kind": kind}).fetchone()
+    row = connection.execute(SQL["version_before"], {"kind": kind}).fetchone()
+    return _version(row) if row else None
+
+
+def rollback(connection: Conn, kind: Kind) -> Version | None:
+    """Make the version live that was before; returns it, or None: now it is the untrained model.
+
+    Raises `ConfigError` when no version is live.
+    """
+    found = before(connection, kind)
     connection.execute(SQL["version_retire"], {"kind": kind})
-    if before is None:
-        return None
-    # It keeps the time of its promotion: a second rollback goes on to the one before it.
-    connection.execute(b"update version set state = 'live' where id = %(id)s", {"id": before["id"]})
-    return _version(before)
+    if found is not None:
+        # It keeps the time of its promotion: a second rollback goes on to the one before it.
+        connection.execute(b"update version set state = 'live' where id = %(id)s", {"id": found.id})
+    return found
+
+
+def answers(connection: Conn, kind: Kind, name: str, *, by: str) -> None:
+    """The model of that name answers from now on: a version, promoted or come back, or the untrained model."""
+    row = connection.execute(SQL["version_get"], {"name": name}).fetchone()
+    if row is None:
+        connection.execute(SQL["version_retire"], {"kind": kind})
+        return
+    last = before(connection, kind) if live(connection, kind) else None
+    if last is not None and last.name == name:
+        rollback(connection, kind)
+    else:
+        promote(connection, _version(row), by=by)
 
 
 def remember(connection: Conn, version: Version, documents: Iterable[int]) -> None:

@@ -247,7 +247,7 @@ def ask(
         answer = drain(engine.stream(question), out, quiet=as_json)
         with assistant.database.reader(principal, audience) as connection:
             talk = conversations.start(connection, title=question, surface="cli")
-            vector = assistant.embedder.encode_query(answer.question)
+            vector = assistant.vector(answer.question)
             message = conversations.record(connection, talk, question, answer, vector=vector)
         made = None
         if escalate and answer.refusal:
@@ -287,7 +287,7 @@ def chat(who: As = "", customer: Customer = "", public: Public = False) -> None:
                 err.print(str(error), markup=False)
                 continue
             with assistant.database.reader(principal, audience) as connection:
-                vector = assistant.embedder.encode_query(answer.question)
+                vector = assistant.vector(answer.question)
                 message = conversations.record(connection, talk, question, answer, vector=vector)
             if answer.refusal:
                 cli_escalations.offer(message)

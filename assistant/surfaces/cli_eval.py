@@ -81,7 +81,7 @@ def retrieval(
         with corpus as searched:
             runs = [ask(searched, task, legs=leg, progress=progress) for leg in legs]
         settings = {
-            "embedder": assistant.settings.embedder,
+            "embedder": assistant.embedder.name,
             "queries": len(task.queries),
             "source": corpus_source,
             "as_of_field": as_of_field,
@@ -120,7 +120,7 @@ def answers(
         askers = sorted({one.asker for one in asked})
         settings = {
             "generator": assistant.settings.generator,
-            "embedder": assistant.settings.embedder,
+            "embedder": assistant.embedder.name,
             "questions": len(asked),
             "asked_as": askers,
         }

@@ -100,7 +100,7 @@ def _ticket(assistant: Assistant, principal: Principal, number: str) -> tuple[Ab
 
 def _kept(assistant: Assistant, principal: Principal, found: PastTicket, answer: Answer) -> int:
     """Store what a draft is made of, without greeting and name, beside the ticket that it is for."""
-    vector = assistant.embedder.encode_query(answer.question)
+    vector = assistant.vector(answer.question)
     with assistant.database.reader(principal, Audience.PUBLIC) as connection:
         talk = conversations.start(connection, title=found.title, surface="draft")
         return conversations.record(

@@ -42,10 +42,11 @@ from assistant.ingest import embed, lexical
 from assistant.model import Audience, Principal
 from assistant.retrieve.hybrid import DEPTH, Retriever
 from assistant.retrieve.scope import Scope
-from assistant.store import search
+from assistant.store import search, spaces
 from assistant.store.db import Conn, Database
 from assistant.store.documents import MAX_TERM
 from assistant.store.search import Filters
+from assistant.store.spaces import Space
 from assistant.store.sql import SQL
 from tests.bench.output import plotted, save
 from tests.installation import installation
@@ -68,14 +69,13 @@ class Query:
 
 
 class Recorded:
-    """The embedder with the questions' vectors known beforehand."""
+    """Every space's embedder, with the questions' vectors known beforehand."""
 
-    def __init__(self, embedder: embed.Embedder, queries: Sequence[Query]) -> None:
-        self.embedder = embedder
+    def __init__(self, queries: Sequence[Query]) -> None:
         self.known = {query.text: query.vector for query in queries}
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.embedder, name)
+    def of(self, _space: Space) -> Recorded:
+        return self
 
     def encode_query(self, text: str) -> Vectors:
         return self.known[text]
@@ -98,7 +98,7 @@ def centres(url: str) -> tuple[list[int], Vectors]:
     """Document ids and the mean of their chunks' vectors."""
     with Database(url).connect("deskhand_owner") as connection:
         rows = connection.execute(
-            "select document_id as id, avg(embedding::vector) as v from chunk group by 1 order by 1"
+            "select document_id as id, avg(embedding_1::vector) as v from chunk group by 1 order by 1"
         ).fetchall()
     vectors = np.array([row["v"].to_numpy() for row in rows], np.float32)
     return [row["id"] for row in rows], vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -162,11 +162,10 @@ def questions(embedder: embed.Embedder, url: str, count: int) -> list[Query]:
     return [Query(text, embedder.encode_query(text)) for text in texts[::step][:count]]
 
 
-def planned(connection: Conn, query: Query, space: search.Space) -> str:
+def planned(connection: Conn, query: Query, space: Space) -> str:
     """Which indexes PostgreSQL reads for the statement that may use the vectors' index."""
     connection.execute("set local hnsw.iterative_scan = relaxed_order")
-    statement = b"explain (format json) " + SQL["search_nearest_index"].replace(b"{filters}", Filters().sql())
-    statement = statement.replace(b"{dimension}", str(space.dimension).encode())
+    statement = b"explain (format json) " + search._narrowed(SQL["search_nearest_index"], space, Filters())
     values = {"space": space.id, "vector": HalfVector(query.vector), "depth": DEPTH}
     row = connection.execute(statement, values).fetchone()
     names = re.findall(r"'(?:Index Name|Node Type)': '([^']+)'", str(row))
@@ -174,7 +173,7 @@ def planned(connection: Conn, query: Query, space: search.Space) -> str:
 
 
 def nearest(
-    connection: Conn, query: Query, space: search.Space, *, ef: int | None, tuples: int = 40_000, depth: int
+    connection: Conn, query: Query, space: Space, *, ef: int | None, tuples: int = 40_000, depth: int
 ) -> list[int]:
     """The ten nearest: by the index with `ef`, or exactly without."""
     if ef is not None:
@@ -182,20 +181,19 @@ def nearest(
         connection.execute(f"set local hnsw.ef_search = {ef}".encode())
         connection.execute(f"set local hnsw.max_scan_tuples = {tuples}".encode())
     statement = SQL["search_nearest_index" if ef is not None else "search_nearest_exact"]
-    statement = statement.replace(b"{filters}", Filters().sql())
-    statement = statement.replace(b"{dimension}", str(space.dimension).encode())
+    statement = search._narrowed(statement, space, Filters())
     values = {"space": space.id, "vector": HalfVector(query.vector), "depth": depth}
     rows = connection.execute(statement, values).fetchall()
     # The relaxed order is nearly, not quite, that of the distances.
     ids = [row["id"] for row in rows]
     found = connection.execute(
-        "select id from chunk where id = any (%s) order by embedding <=> %s limit 10",
+        "select id from chunk where id = any (%s) order by embedding_1 <=> %s limit 10",
         (ids, HalfVector(query.vector)),
     )
     return [row["id"] for row in found]
 
 
-def by_words(connection: Conn, query: Query, space: search.Space, *, budget: int | None) -> list[int]:
+def by_words(connection: Conn, query: Query, space: Space, *, budget: int | None) -> list[int]:
     """The ten best by BM25 of the chunks with the rarest words, or of all."""
     weights = search.idf(connection, sorted({lexical.term_id(t) for t in lexical.tokenise(query.text)}))
     values: dict[str, Any] = {
@@ -236,9 +234,9 @@ class Bench:
         self.queries = queries
         self.plans = plans
         self.full = assistant.retriever
-        self.bare = Retriever(self.database, Recorded(assistant.embedder, queries))
+        self.bare = Retriever(self.database, Recorded(queries))  # type: ignore[arg-type] - all it uses
         with self.database.writer() as connection:
-            self.space = search.live_space(connection)
+            self.space = spaces.live(connection)
             row = connection.execute("select count(*) as n from chunk").fetchone()
             self.total = int(row["n"]) if row else 0
 

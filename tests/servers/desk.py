@@ -21,8 +21,8 @@ from assistant.model import (
 )
 from assistant.store import (
     documents,
-    search,
     sources,
+    spaces,
     sync,
 )
 from assistant.store.db import Database
@@ -74,7 +74,7 @@ class Desk:
             )
             self.source = sources.get(connection, name)
             self.run = sources.request(connection, self.source)
-            self.space = search.live_space(connection)
+            self.space = spaces.live(connection)
 
     def batch(self, *changes: Change, checkpoint: dict[str, int] | None = None) -> sync.Counts:
         with self.database.writer() as connection:
@@ -99,11 +99,11 @@ class Desk:
                         chunks=chunks,
                         hashes=hashes,
                         weights=[{7: 1.0, len(c.text): 2.0} for c in chunks],
-                        vectors={h: vector(int.from_bytes(h[:4])) for h in hashes},
-                        title_vector=vector(1),
+                        vectors={1: {h: vector(int.from_bytes(h[:4])) for h in hashes}},
+                        title_vectors={1: vector(1)},
                     )
                 )
-            return documents.write(connection, self.space.id, made)
+            return documents.write(connection, [self.space], made)
 
     def rows(self, query: str, *values: object) -> list[dict[str, object]]:
         with self.database.writer() as connection:

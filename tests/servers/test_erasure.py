@@ -54,6 +54,7 @@ from assistant.store import (
 from assistant.store.blocked import Fingerprint
 from assistant.store.erasure import CUSTOMER, PERSON, Report
 from assistant.store.feedback import Verdict
+from assistant.store.spaces import Space
 from assistant.surfaces import cli_erase
 from tests import handed
 
@@ -454,20 +455,21 @@ def test_a_batch_that_is_on_its_way_brings_nothing_back(office: Office) -> None:
 def test_an_ingest_worker_at_work_and_a_sync_that_waits_bring_nothing_back(office: Office) -> None:
     """The worker has the text in its hands when the erasure begins; a batch comes while it waits for the worker."""
     pipeline, working, go_on = office.assistant.pipeline, threading.Event(), threading.Event()
-    encode = pipeline.embedder.encode
+    embedder = office.assistant.embedder
 
     class Slow:
         """The real embedder, once it is told to go on."""
 
-        name, revision, dimension = pipeline.embedder.name, pipeline.embedder.revision, 384
+        def of(self, _space: Space) -> Slow:
+            return self
 
         def encode(self, texts: Sequence[str]) -> Any:
             working.set()
             assert go_on.wait(60)
-            return encode(texts)
+            return embedder.encode(texts)
 
     office.commit(ticket(13, "Turin is being indexed."), ticket(14, "Globex hums.", customer=GLOBEX, who=GUS))
-    pipeline.embedder = Slow()  # type: ignore[assignment] - as much of it as the pipeline uses
+    pipeline.embedders = Slow()  # type: ignore[assignment] - as much of it as the pipeline uses
     done: list[object] = []
     worker = threading.Thread(target=lambda: done.append(pipeline.run_batch()))
     eraser = threading.Thread(target=lambda: done.append(office.erase(CUSTOMER, "acme")))

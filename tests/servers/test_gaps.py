@@ -63,7 +63,7 @@ class Asking:
         answer = Answer("No.", (), 0.1, refusal, passages, question, "small")
         with self.assistant.database.reader(Principal(who), Audience.INTERNAL) as connection:
             talk = conversations.start(connection, title="", surface="cli")
-            vector = self.assistant.embedder.encode_query(question) if own else None
+            vector = self.assistant.vector(question) if own else None
             return conversations.record(connection, talk, question, answer, vector=vector)
 
     def gaps(self, since: dt.datetime = SINCE) -> list[gaps.Gap]:

@@ -354,7 +354,7 @@ def test_texts_are_read_as_the_person_who_asks() -> None:
         ("with db.writer() as c:\n  search.passages(c, {})", 1),
         ("with db.writer() as c:\n  helper(c)\ndef helper(c):\n  search.passages(c, {})", 1),
         ("with db.writer() as c:\n  c.execute('select 1')", 1),
-        ("with db.writer() as c:\n  search.live_space(c)", 0),
+        ("with db.writer() as c:\n  search.customers_named(c)", 0),
         ("import psycopg", 1),
     ],
 )
