@@ -58,7 +58,11 @@ def dataset(
         stored = builder.store(assistant, examples, choices, made.left_out, **told)
     if as_json:
         print_json(_row(stored))
-        return
+    else:
+        _show(stored)
+
+
+def _show(stored: Dataset) -> None:
     parts: dict[str, dict[str, int]] = stored.counts["parts"]
     kinds = list(dict.fromkeys(kind for counts in parts.values() for kind in counts))
     print_rows(

@@ -23,7 +23,7 @@ each_document = pytest.mark.parametrize("document", DOCS, ids=IDS)
 
 NOT_SETTINGS = {"DESKHAND_CONFIG", "DESKHAND_TEST_DATA"}
 """where the settings' file is, and where tests find public data sets"""
-MADE_LATER = (".deskhand", "build/", "dist/")
+MADE_LATER = (".deskhand", "build/", "dist/", "tuned/")
 """folders that an installation makes"""
 REGISTRIES = re.compile(
     r"pypi\.org|pythonhosted\.org|npmjs\.(?:org|com)|yarnpkg\.com|proxy\.golang\.org|crates\.io"
