@@ -49,8 +49,7 @@ def record(
 ) -> int:
     """Store a question and its answer with the citations; returns the answer's message id.
 
-    `vector`: of the searched question, with the id of its space. `ticket`: id of the document of the
-    ticket that a draft replies to.
+    `vector`: the searched question's, with its space's id. `ticket`: id of the document a draft replies to.
     """
     _message(connection, conversation, {"role": "user", "content": question})
     message = _message(

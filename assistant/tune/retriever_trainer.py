@@ -24,6 +24,7 @@ from sentence_transformers import (
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from torch.nn import functional
 from transformers import AutoModel, PrinterCallback, TrainerCallback, TrainerControl, TrainerState
+from transformers.utils import logging
 
 from assistant import servers
 from assistant.ingest.embed import OnnxEmbedder
@@ -101,9 +102,10 @@ class Look(TrainerCallback):
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._saved = time.monotonic()
         checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        for file in checkpoint.iterdir():
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
+        for file in checkpoint.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as written:
+                    os.fsync(written.fileno())
         (checkpoint / WHOLE).touch()
 
     def on_log(
@@ -141,6 +143,8 @@ def fit(
 
     Returns the looks: {step, ndcg}, the first of them at the untrained model. Raises `NotFinite`.
     """
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     torch.manual_seed(recipe.seed)
     model = sentence_model(base, recipe)
     count = max((len(example.negatives) for example in examples), default=0)

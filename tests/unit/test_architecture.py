@@ -54,6 +54,7 @@ FOR_SOMEBODY = ("assistant/surfaces/", "assistant/retrieve/", "assistant/answer/
 NO_TEXTS = {
     "overview": "counts rows",
     "run_progress": "counts rows",
+    "space_counts": "counts rows",
     "pending_retry": "sets queued rows free",
     "feedback_summary": "counts rows",
     "feedback_all": "the knowledge owner's list: titles, and questions without who asked them",
