@@ -46,6 +46,8 @@ class Settings(BaseModel):
     """Key for the generator's provider."""
     local_model: str = "smollm2-135m-instruct"
     """Weights of the local generator, one of those `deskhand models list` shows."""
+    local_queue: int = Field(default=32, ge=1)
+    """Questions the local generator takes at once; eight are answered together, the others wait their turn."""
     threads: int = Field(default=0, ge=0)
     """Cores one process may use for a model; 0: all for answering, one for each worker."""
     worker_processes: int = Field(default=0, ge=0)
