@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -101,10 +102,23 @@ class Assistant:
         return space
 
     @cached_property
-    def generator(self) -> BaseChatModel:
-        from assistant.generate.registry import generator
+    def generators(self) -> Callable[[], BaseChatModel]:
+        """Tells the generator that answers now."""
+        from assistant.generate.live import Live
 
-        return generator(self.settings)
+        return Live(self.settings, lambda: self.database)
+
+    @property
+    def generator(self) -> BaseChatModel:
+        """The generator that answers now: another one after a promotion or a rollback, wherever that was done."""
+        return self.generators()
+
+    def answering_with(self, model: BaseChatModel) -> Assistant:
+        """This assistant with another generator, to measure it; all else is shared."""
+        _ = self.embedder, self.database
+        other = copy(self)
+        other.generators = lambda: model
+        return other
 
     def principal(self, email: str) -> Principal:
         """The person of that address; somebody who may read only what everyone may when empty."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 import threading
@@ -26,16 +25,15 @@ from pydantic import PrivateAttr
 
 from assistant import weights
 from assistant.config import Settings
-from assistant.errors import ModelUnavailable, QuestionRejected
-from assistant.generate.base import PieceChat
+from assistant.errors import ModelUnavailable
+from assistant.generate.base import PieceChat, Tuned, check_length, spoken
 from assistant.generate.batch import Batch
 from assistant.generate.gguf import rewrite
 
 log = structlog.get_logger()
 
-CONTROL = re.compile(r"<(?=\|?\w+\|?>)")
-"""The opening of what could be a control token, such as <|im_end|>; the tokenizer would take it as one."""
-ROLES = {"human": "user", "ai": "assistant", "system": "system"}
+MERGED = "model.gguf"
+"""in a fine-tuned version's folder: base and adapter in one"""
 
 
 class LocalChat(PieceChat):
@@ -97,13 +95,10 @@ class LocalChat(PieceChat):
             return self._batch
 
     def prompt(self, messages: list[BaseMessage]) -> str:
-        """The messages in the model's own chat format, with nothing in them that the format could obey."""
-        history = [
-            {"role": ROLES.get(message.type, "user"), "content": CONTROL.sub("‹", message.text)}
-            for message in messages
-        ]
+        """The messages in the model's own chat format."""
         # The binding accepts a list of dicts; its stub only names its own class.
-        return self.tokenizer().apply_chat_template(cast(Any, history), add_generation_prompt=True)
+        history = cast(Any, spoken(messages))
+        return self.tokenizer().apply_chat_template(history, add_generation_prompt=True)
 
     def pieces(
         self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
@@ -111,35 +106,39 @@ class LocalChat(PieceChat):
         prompt = self.prompt(messages)
         tokens = self.get_num_tokens(prompt)
         answer_tokens = int(kwargs.get("max_tokens", self.answer_tokens))
-        if tokens + answer_tokens > self.context_tokens:
-            raise QuestionRejected(
-                f"The question and its sources are {tokens} tokens long and the model reads "
-                f"{self.context_tokens - answer_tokens}. Nothing was lost; ask in fewer words."
-            )
+        check_length(tokens, self.context_tokens - answer_tokens)
         with closing(self.load().answer(prompt, tokens=answer_tokens, stop=stop or ())) as pieces:
             yield from pieces
 
 
-def from_settings(settings: Settings) -> LocalChat:
-    """The generator of `settings.local_model`: a known name, or the path of a GGUF file such as a tuned one.
+def from_settings(settings: Settings, tuned: Tuned | None = None) -> LocalChat:
+    """The generator of `settings.local_model`: a known name, or the path of a GGUF file; or a version of it.
 
     Raises `ModelUnavailable` when it is not there. The model is loaded at its first use.
     """
+    options: dict[str, Any] = {"threads": settings.threads, "queue": settings.local_queue}
+    if tuned is None:
+        return LocalChat(gguf=base_file(settings), model_name=base_name(settings), **options)
+    if tuned.prompt_tokens:
+        options["prompt_tokens"] = tuned.prompt_tokens
+    return LocalChat(gguf=tuned.folder / MERGED, model_name=tuned.name, quotes=not tuned.writes, **options)
+
+
+def base_file(settings: Settings) -> Path:
+    """The weights that `settings.local_model` means. Raises `ModelUnavailable` when they are not there."""
     if not settings.local_model.endswith(".gguf"):
-        return of(weights.path(settings.local_model, settings), settings, name=settings.local_model)
+        return weights.path(settings.local_model, settings)
     gguf = Path(settings.local_model)
     if not gguf.is_file():
         raise ModelUnavailable(
             f"There is no model file {gguf}. Nothing else is affected; correct DESKHAND_LOCAL_MODEL."
         )
-    return of(gguf, settings, name=gguf.stem)
+    return gguf
 
 
-def of(gguf: Path, settings: Settings, *, name: str, quotes: bool = True) -> LocalChat:
-    """A generator over one file, as the settings say it is to run."""
-    return LocalChat(
-        gguf=gguf, threads=settings.threads, queue=settings.local_queue, model_name=name, quotes=quotes
-    )
+def base_name(settings: Settings) -> str:
+    name = settings.local_model
+    return Path(name).stem if name.endswith(".gguf") else name
 
 
 @contextmanager
