@@ -228,7 +228,7 @@ class DeskQueryEngine(BaseQueryEngine):
     def _standalone(self, question: str, history: Sequence[Turn]) -> str:
         if not history:
             return question
-        if self.strategy is Strategy.WRITE and not base.quotes(self.model):
+        if self.strategy is Strategy.WRITE and base.rewrites(self.model):
             try:
                 written = self.llm.chat(prompt.condensing(question, history)).message.content or ""
             except Exception as error:  # a provider's own errors; the rule needs no provider

@@ -7,6 +7,7 @@ One of our own is a `PieceChat`; LlamaIndex takes any as `DeskLLM(model)`.
 
 from __future__ import annotations
 
+import itertools
 import re
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
@@ -86,6 +87,11 @@ def quotes(model: BaseChatModel) -> bool:
     return bool(getattr(model, "quotes", False))
 
 
+def rewrites(model: BaseChatModel) -> bool:
+    """Whether this model can be asked to put a follow-up into a question of its own; a small one can't."""
+    return bool(getattr(model, "rewrites", not quotes(model)))
+
+
 def name(model: BaseChatModel) -> str:
     """How an answer names the model that wrote it."""
     for attribute in ("model_name", "model"):
@@ -129,7 +135,8 @@ class PieceChat(BaseChatModel):
         **kwargs: Any,
     ) -> Generator[ChatGenerationChunk]:
         with closing(self.pieces(messages, stop, **kwargs)) as pieces:
-            for piece in pieces:
+            # One that says nothing at all has answered, too; LangChain would take no chunk for a failure.
+            for piece in itertools.chain(pieces, [""]):
                 chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
                 if run_manager:
                     run_manager.on_llm_new_token(piece, chunk=chunk)

@@ -35,6 +35,10 @@ SHIPPED = Path(assistant.__file__).parent / "adapters"
 """adapters that come with Deskhand, a folder each: PEFT's two files, README.md, recipe.json"""
 
 
+PLAIN = "base"
+"""how the model without any adapter is called on the command line"""
+
+
 class Live:
     """The generator that answers now, in one process."""
 
@@ -90,6 +94,18 @@ def of_version(connection: Conn, version: Version, settings: Settings) -> Tuned:
     return Tuned(
         version.name, folder, bool(version.recipe.get("writes", True)), _prompt_tokens(connection, version)
     )
+
+
+def named(connection: Conn, name: str, settings: Settings) -> Tuned | None:
+    """The version of that name, or the adapter that came with Deskhand; None for `base`, the plain model.
+
+    Raises `ConfigError` when there is none, `ModelUnavailable` when its files can't be used.
+    """
+    if name == PLAIN:
+        return None
+    if (ours := shipped(settings)) and ours.name == name:
+        return ours
+    return of_version(connection, versions.get(connection, name), settings)
 
 
 def shipped(settings: Settings) -> Tuned | None:

@@ -55,6 +55,7 @@ class LocalChat(PieceChat):
     prompt_tokens: int = 1_500
     """Prompts are fitted into this: two cores read ~1,000 tokens a second before the first word appears."""
     quotes: bool = True
+    rewrites: bool = False
 
     _folder: Path | None = PrivateAttr(default=None)
     _tokenizer: openvino_genai.Tokenizer | None = PrivateAttr(default=None)

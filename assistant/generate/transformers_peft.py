@@ -45,6 +45,7 @@ class TransformersChat(PieceChat):
     answer_tokens: int = 256
     prompt_tokens: int = 1_500
     quotes: bool = True
+    rewrites: bool = False
 
     @property
     def _llm_type(self) -> str:
@@ -88,7 +89,7 @@ class Runtime:
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(source, **options)
             model: Any = AutoModelForCausalLM.from_pretrained(
-                source, dtype=torch.bfloat16, use_safetensors=True, **options
+                source, dtype=torch.bfloat16 if bf16() else torch.float32, use_safetensors=True, **options
             )
         except (OSError, ValueError, KeyError) as error:
             raise ModelUnavailable(
@@ -182,6 +183,16 @@ def from_settings(settings: Settings, tuned: Tuned | None = None) -> Transformer
     if tuned.prompt_tokens:
         options["prompt_tokens"] = tuned.prompt_tokens
     return TransformersChat(model_name=tuned.name, adapter=tuned.folder, quotes=not tuned.writes, **options)
+
+
+def bf16() -> bool:
+    """Whether this machine computes with bfloat16; where it only pretends to, float32 is faster."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    return any(flag in flags for flag in ("amx_bf16", "avx512_bf16", " bf16"))
 
 
 _loading = threading.Lock()

@@ -16,7 +16,7 @@ from assistant.config import settings
 from assistant.errors import ConfigError
 from assistant.store import datasets, versions
 from assistant.store.versions import Kind, Version
-from assistant.surfaces import cli_dataset
+from assistant.surfaces import cli_dataset, cli_versions
 from assistant.surfaces.terminal import Json, err, opened, out, print_json, print_rows
 from assistant.tune import card, examples, job
 from assistant.tune.recipe import recipe
@@ -26,6 +26,10 @@ POLL_SECONDS = 1.0
 tune = typer.Typer(no_args_is_help=True, help="Train the generator on the desk's own tickets.")
 tune.command("dataset")(cli_dataset.dataset)
 tune.command("datasets")(cli_dataset.list_datasets)
+tune.command("evaluate")(cli_versions.evaluate)
+tune.command("promote")(cli_versions.promote)
+tune.command("rollback")(cli_versions.rollback)
+tune.command("publish")(cli_versions.publish)
 
 Name = Annotated[str, typer.Argument(help="A version, such as generator-3.")]
 

@@ -21,18 +21,19 @@ from assistant.answer.engine import DeskQueryEngine, Strategy
 from assistant.answer.prompt import DECLINED
 from assistant.app import Assistant
 from assistant.evaluate import marks
+from assistant.evaluate.scratch import Progress
 from assistant.evaluate.statistics import Estimate, balanced, estimate, p50, p95
 from assistant.generate import base
 from assistant.generate.echo import EchoChat
 from assistant.generate.local import LocalChat
 from assistant.model import Answer
 from assistant.store import versions
+from assistant.store.datasets import Dataset
 from assistant.store.db import Conn
 from assistant.store.versions import Version
 from assistant.text.sentences import sentences
 from assistant.tune import perplexity, tone
 from assistant.tune.cases import Case, Given, by_kind, scored
-from assistant.evaluate.scratch import Progress
 
 ORDER = (
     "exact_match",
@@ -164,6 +165,29 @@ def forgetting(model: BaseChatModel, general: Path | None, progress: Progress) -
         return {}
     text = general.read_text(encoding="utf-8", errors="replace")
     return {"perplexity": perplexity.perplexity(model, text, progress)}
+
+
+def key(dataset: Dataset, part: str) -> str:
+    """What results on a part of a dataset are called."""
+    return f"tune-{dataset.hash[:12]}-{part}"
+
+
+def details(replies: Sequence[Reply]) -> list[dict[str, Any]]:
+    """Each reply for the file of results."""
+    return [
+        {
+            "kind": reply.case.kind,
+            "question": reply.case.question,
+            "gold": reply.case.gold,
+            "said": reply.text,
+            "shown": reply.shown.text,
+            "declined": reply.shown.refusal,
+            "confidence": round(reply.shown.confidence, 4),
+            "seconds": [round(reply.seconds_first, 3), round(reply.seconds_total, 3)],
+            "marks": reply.marks,
+        }
+        for reply in replies
+    ]
 
 
 def keep(connection: Conn, version: Version, measured: Mapping[str, Mapping[str, Any]]) -> None:

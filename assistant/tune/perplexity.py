@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from assistant.evaluate.scratch import Progress
 from assistant.evaluate.statistics import Estimate
 from assistant.generate.local import LocalChat
-from assistant.evaluate.scratch import Progress
 
 WINDOW = 256
 """tokens read at once, each predicted from those before it in the window"""

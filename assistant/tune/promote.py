@@ -23,7 +23,7 @@ from assistant.errors import ConfigError
 from assistant.evaluate.results import Result
 from assistant.evaluate.scratch import Progress
 from assistant.evaluate.statistics import Estimate, balanced
-from assistant.generate import base, live, registry
+from assistant.generate import base, live, local, registry
 from assistant.generate.local import LocalChat
 from assistant.store import conversations, datasets, versions
 from assistant.store.versions import Kind, Version
@@ -137,7 +137,7 @@ def rollback(assistant: Assistant, *, by: str) -> str:
             detail={"to": back.name if back else ""},
         )
         tuned = live.answering(connection, back, assistant.settings)
-    return tuned.name if tuned else assistant.settings.local_model
+    return tuned.name if tuned else local.base_name(assistant.settings)
 
 
 def compare(candidate: Sequence[Reply], now: Sequence[Reply]) -> Estimate | None:
@@ -205,14 +205,14 @@ def _replay(
     if why := _too_few(cases):
         verdict.reasons.append(why)
         return
-    key = f"{dataset.hash[:12]}-{part}"
+    key = evaluate.key(dataset, part)
     metrics: dict[str, dict[str, Estimate]] = {}
     for name, model in models.items():
         verdict.replies[name] = evaluate.run(assistant, model, cases, progress=progress)
         metrics[name] = evaluate.summary(verdict.replies[name])
         metrics[name] |= evaluate.forgetting(model, general, progress)
         verdict.results.append(
-            Result("tune", key, name, metrics[name], evaluate.by_kinds(verdict.replies[name]))
+            Result("answers", key, name, metrics[name], evaluate.by_kinds(verdict.replies[name]))
         )
     plain = evaluate.forgetting(registry.generator(assistant.settings), general, progress)
     verdict.gain = compare(*verdict.replies.values())
@@ -243,7 +243,7 @@ def _decide(
             evaluate.keep(connection, version, measured)
             if verdict.better:
                 versions.promote(connection, version, by=by)
-            else:
+            elif version.state != "retired":  # that one stays what a rollback may come back to
                 versions.reject(connection, version, "; ".join(verdict.reasons))
             action = "tune.promote" if verdict.better else "tune.reject"
             conversations.audit(connection, actor=by, action=action, object=version.name, detail=told)
