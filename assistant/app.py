@@ -31,6 +31,7 @@ from connectors.registry import connector_class
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from llama_index.core.base.base_retriever import BaseRetriever
 
     from assistant.answer.engine import DeskQueryEngine
     from assistant.answer.handoff import Delivery
@@ -152,13 +153,22 @@ class Assistant:
 
     def engine(self, scope: Scope) -> DeskQueryEngine:
         """A query engine that sees what the scope's principal may read, for one conversation or question."""
-        from assistant.answer.engine import DeskQueryEngine
         from assistant.retrieve.evidence import DeskRetriever
 
+        return self.engine_over(DeskRetriever(self.retriever, scope))
+
+    def engine_over(self, retriever: BaseRetriever) -> DeskQueryEngine:
+        """A query engine as it is configured, over any passages."""
+        from assistant.answer import abstain
+        from assistant.answer.engine import DeskQueryEngine
+        from assistant.generate import base
+
+        model = self.generator
         return DeskQueryEngine(
-            DeskRetriever(self.retriever, scope),
-            self.generator,
+            retriever,
+            model,
             encode=self.embedder.encode,
+            threshold=abstain.threshold(self.settings.answer_when, gate=base.gate(model)),
             question_max_chars=self.settings.question_max_chars,
         )
 

@@ -61,6 +61,13 @@ class Tuned:
     """whether its own sentences are shown, those that hold; else it quotes like the model it came from"""
     prompt_tokens: int | None = None
     """of the prompts that it learnt from"""
+    gate: float | None = None
+    """confidence from which on it is asked, where that is not Deskhand's own: it may decline by itself"""
+
+    def options(self) -> dict[str, Any]:
+        """What a generator of ours is made with to be this one."""
+        made = {"model_name": self.name, "quotes": not self.writes, "gate": self.gate}
+        return made | ({"prompt_tokens": self.prompt_tokens} if self.prompt_tokens else {})
 
 
 def limits(model: BaseChatModel) -> Limits:
@@ -90,6 +97,11 @@ def quotes(model: BaseChatModel) -> bool:
 def rewrites(model: BaseChatModel) -> bool:
     """Whether this model can be asked to put a follow-up into a question of its own; a small one can't."""
     return bool(getattr(model, "rewrites", not quotes(model)))
+
+
+def gate(model: BaseChatModel) -> float | None:
+    """Confidence from which on this model is asked by default, where that is not Deskhand's own."""
+    return getattr(model, "gate", None)
 
 
 def name(model: BaseChatModel) -> str:

@@ -12,7 +12,7 @@ import filecmp
 import json
 import shutil
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,8 +91,8 @@ def of_version(connection: Conn, version: Version, settings: Settings) -> Tuned:
             f"{folder / local.MERGED} is not there. Nothing was changed; copy the version's folder back, or train "
             "it again."
         )
-    return Tuned(
-        version.name, folder, bool(version.recipe.get("writes", True)), _prompt_tokens(connection, version)
+    return _tuned(
+        version.name, folder, {"prompt_tokens": _prompt_tokens(connection, version), **version.recipe}
     )
 
 
@@ -118,8 +118,13 @@ def shipped(settings: Settings) -> Tuned | None:
         if config.is_file() and _json(config).get("base_model_name_or_path") == settings.local_model:
             recipe = _json(folder / "recipe.json")
             place = _merged(folder, settings) if settings.generator == "local" else folder
-            return Tuned(folder.name, place, bool(recipe.get("writes", True)), recipe.get("prompt_tokens"))
+            return _tuned(folder.name, place, recipe)
     return None
+
+
+def _tuned(name: str, folder: Path, recipe: Mapping[str, Any]) -> Tuned:
+    writes = bool(recipe.get("writes", True))
+    return Tuned(name, folder, writes, recipe.get("prompt_tokens"), recipe.get("gate"))
 
 
 def _merged(source: Path, settings: Settings) -> Path:

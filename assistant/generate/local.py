@@ -56,6 +56,7 @@ class LocalChat(PieceChat):
     """Prompts are fitted into this: two cores read ~1,000 tokens a second before the first word appears."""
     quotes: bool = True
     rewrites: bool = False
+    gate: float | None = None
 
     _folder: Path | None = PrivateAttr(default=None)
     _tokenizer: openvino_genai.Tokenizer | None = PrivateAttr(default=None)
@@ -120,9 +121,7 @@ def from_settings(settings: Settings, tuned: Tuned | None = None) -> LocalChat:
     options: dict[str, Any] = {"threads": settings.threads, "queue": settings.local_queue}
     if tuned is None:
         return LocalChat(gguf=base_file(settings), model_name=base_name(settings), **options)
-    if tuned.prompt_tokens:
-        options["prompt_tokens"] = tuned.prompt_tokens
-    return LocalChat(gguf=tuned.folder / MERGED, model_name=tuned.name, quotes=not tuned.writes, **options)
+    return LocalChat(gguf=tuned.folder / MERGED, **options, **tuned.options())
 
 
 def base_file(settings: Settings) -> Path:

@@ -46,6 +46,7 @@ class TransformersChat(PieceChat):
     prompt_tokens: int = 1_500
     quotes: bool = True
     rewrites: bool = False
+    gate: float | None = None
 
     @property
     def _llm_type(self) -> str:
@@ -180,9 +181,7 @@ def from_settings(settings: Settings, tuned: Tuned | None = None) -> Transformer
     options: dict[str, Any] = {"place": settings.local_model, "models": settings.models_folder}
     if tuned is None:
         return TransformersChat(model_name=settings.local_model, **options)
-    if tuned.prompt_tokens:
-        options["prompt_tokens"] = tuned.prompt_tokens
-    return TransformersChat(model_name=tuned.name, adapter=tuned.folder, quotes=not tuned.writes, **options)
+    return TransformersChat(adapter=tuned.folder, **options, **tuned.options())
 
 
 def bf16() -> bool:

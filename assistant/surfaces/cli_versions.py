@@ -35,6 +35,24 @@ from assistant.tune import publish as publication
 Step = Callable[[str, int, int], None]
 Name = Annotated[str, typer.Argument(help="A version, such as generator-3.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Only so many cases, the same ones each time.")]
+Hash = Annotated[
+    str, typer.Option(help="Beginning of a dataset's. Default: the version's own, else the latest.")
+]
+Files = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--questions",
+        exists=True,
+        dir_okay=False,
+        help="As `deskhand eval answers` takes; the dataset then only with --dataset.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", file_okay=False, help="For JSON and plot. Default: evaluations in the state folder."
+    ),
+]
 General = Annotated[
     Path | None,
     typer.Option(exists=True, dir_okay=False, help="General text; how much worse it is read is forgetting."),
@@ -43,26 +61,14 @@ General = Annotated[
 
 def evaluate(
     name: Annotated[str, typer.Argument(help="A version, or `base`: the model without any adapter.")],
-    dataset: Annotated[
-        str, typer.Option(help="Beginning of its hash. Default: the version's own, else the latest.")
-    ] = "",
+    dataset: Hash = "",
     part: Annotated[str, typer.Option(help="Default: test, or dev where that is empty.")] = "",
-    files: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--questions",
-            exists=True,
-            dir_okay=False,
-            help="As `deskhand eval answers` takes; not the dataset then.",
-        ),
-    ] = None,
+    files: Files = None,
     general: General = None,
     limit: Limit = None,
     who: As = "",
     as_json: Json = False,
-    out_folder: Annotated[
-        Path | None, typer.Option("--out", file_okay=False, help="For JSON and plot.")
-    ] = None,
+    out_folder: Out = None,
 ) -> None:
     """Measure a version beside the untrained model, in one run: wording, citations, declining, format, tone, times.
 
@@ -136,17 +142,7 @@ def promote(
         told = {"live": verdict.better, "reasons": verdict.reasons, "instead_of": verdict.now, "file": file}
         print_json({**told, "results": [results.as_json(result) for result in verdict.results]})
     else:
-        if verdict.results:
-            _show(verdict.results)
-            out.print(f"\nGain in score, paired: {verdict.gain}\n{file}", markup=False, style="dim")
-        if verdict.better:
-            out.print(
-                f"✓ {name} answers now, in place of {verdict.now}. `deskhand tune rollback` takes it back."
-            )
-        else:
-            out.print(f"✗ {name} is rejected and kept; {verdict.now} answers on. Why:", markup=False)
-            for reason in verdict.reasons:
-                out.print(f"  - {reason}", markup=False)
+        _tell(verdict, file)
     if not verdict.better:
         raise SystemExit(1)
 
@@ -175,6 +171,21 @@ def publish(
         f"Ask it: DESKHAND_GENERATOR=openai:{name} DESKHAND_GENERATOR_BASE_URL=http://HOST:8000/v1",
         markup=False,
     )
+
+
+def _tell(verdict: promotion.Verdict, file: Path | None) -> None:
+    """What came of a promotion, for a person."""
+    name = verdict.candidate
+    if verdict.results:
+        _show(verdict.results)
+        out.print(f"\nGain in score, paired: {verdict.gain}\n{file}", markup=False, style="dim")
+    if verdict.better:
+        told = f"✓ {name} answers now, in place of {verdict.now}. `deskhand tune rollback` takes it back."
+        out.print(told, markup=False)
+        return
+    out.print(f"✗ {name} is rejected and kept; {verdict.now} answers on. Why:", markup=False)
+    for reason in verdict.reasons:
+        out.print(f"  - {reason}", markup=False)
 
 
 def _models(assistant: Assistant, name: str) -> dict[str, BaseChatModel]:

@@ -17,7 +17,6 @@ import numpy as np
 from langchain_core.language_models import BaseChatModel
 
 from assistant.answer import cite
-from assistant.answer.engine import DeskQueryEngine, Strategy
 from assistant.answer.prompt import DECLINED
 from assistant.app import Assistant
 from assistant.evaluate import marks
@@ -214,11 +213,8 @@ def _said(model: BaseChatModel, case: Case) -> tuple[str, float, float]:
 
 def _shown(assistant: Assistant, model: BaseChatModel, case: Case, text: str) -> Answer:
     """What the engine shows when the generator says `text`; of one that quotes, the quotes."""
-    engine = DeskQueryEngine(
-        Given(scored(case, assistant.embedder)),
-        EchoChat(reply=text or "\n", model_name=base.name(model)),
-        encode=assistant.embedder.encode,
-        strategy=Strategy.QUOTE if base.quotes(model) else Strategy.WRITE,
-        question_max_chars=len(case.question) + 1,
+    said = EchoChat(
+        reply=text or "\n", model_name=base.name(model), quotes=base.quotes(model), gate=base.gate(model)
     )
-    return engine.answer(case.question)
+    passages = Given(scored(case, assistant.embedder))
+    return assistant.answering_with(said).engine_over(passages).answer(case.question)

@@ -56,6 +56,21 @@ def abstain(found: dict[str, Any]) -> str:
         f"({found['shipped threshold']} is shipped). `taken-out`: the thunderbird tickets without the articles "
         "that answer them.\n\n    python -m tests.bench.bench_abstain\n\n"
         + table(["threshold", *curve], rows)
+        + _settings(found.get("calibration"))
+    )
+
+
+def _settings(calibrated: dict[str, Any] | None) -> str:
+    if not calibrated:
+        return ""
+    rows = [[name, *of.values()] for name, of in calibrated["settings"].items()]
+    bins = [[b["confidence"], b["answerable"], b["questions"]] for b in calibrated["bins"]]
+    return (
+        "\n\nWhat `DESKHAND_ANSWER_WHEN` means there, with as many questions that have an answer as that have none, "
+        "and each set counting the same:\n\n"
+        + table(["setting", *next(iter(calibrated["settings"].values()))], rows)
+        + f"\n\nA confidence is off by {calibrated['error']} on average (expected calibration error):\n\n"
+        + table(["confidence", "share that has an answer", "questions"], bins)
     )
 
 
