@@ -78,34 +78,56 @@ def answering(connection: Conn, version: Version | None, settings: Settings) -> 
 
 
 def of_version(connection: Conn, version: Version, settings: Settings) -> Tuned:
-    """A version's files, looked at. Raises `ModelUnavailable` when they can't be used, or not with this model."""
+    """A version that can answer here. Raises `ModelUnavailable` when it can't, or not with this model."""
+    tuned = files_of(connection, version, settings)
+    if version.base != settings.local_model:
+        raise ModelUnavailable(
+            f"{version.name} was trained on {version.base} and Deskhand runs {settings.local_model}. "
+            "Nothing was changed; set DESKHAND_LOCAL_MODEL to its base, or train another."
+        )
+    if settings.generator == "local" and not (tuned.folder / local.MERGED).is_file():
+        raise ModelUnavailable(
+            f"{tuned.folder / local.MERGED} is not there. Nothing was changed; copy the version's folder back, or "
+            "train it again."
+        )
+    return tuned
+
+
+def files_of(connection: Conn, version: Version, settings: Settings) -> Tuned:
+    """A version's adapter, looked at. Raises `ModelUnavailable` when it is not safe, or not what its row says."""
     folder = settings.models_folder / version.folder
     found = adapter.read(folder)
-    if version.base != settings.local_model or found.base not in ("", version.base):
+    if found.base not in ("", version.base):
         raise ModelUnavailable(
-            f"{version.name} was trained on {found.base or version.base} and Deskhand runs {settings.local_model}. "
-            f"Nothing was changed; set DESKHAND_LOCAL_MODEL to its base, or train another."
-        )
-    if settings.generator == "local" and not (folder / local.MERGED).is_file():
-        raise ModelUnavailable(
-            f"{folder / local.MERGED} is not there. Nothing was changed; copy the version's folder back, or train "
-            "it again."
+            f"{version.name} was made from {version.base}, and its adapter says {found.base}. Nothing was changed; "
+            "copy the version's folder back, or train it again."
         )
     return _tuned(
         version.name, folder, {"prompt_tokens": _prompt_tokens(connection, version), **version.recipe}
     )
 
 
-def named(connection: Conn, name: str, settings: Settings) -> Tuned | None:
+def check_tunable(settings: Settings) -> None:
+    """Raises `ConfigError` where versions don't answer, whatever is promoted."""
+    if settings.generator not in registry.TUNABLE:
+        raise ConfigError(
+            f"The generator is {settings.generator}, and versions answer with {' or '.join(registry.TUNABLE)}. "
+            "Nothing was changed; set DESKHAND_GENERATOR, or `deskhand tune publish` it for the server that answers."
+        )
+
+
+def named(connection: Conn, name: str, settings: Settings, *, here: bool = True) -> Tuned | None:
     """The version of that name, or the adapter that came with Deskhand; None for `base`, the plain model.
 
-    Raises `ConfigError` when there is none, `ModelUnavailable` when its files can't be used.
+    `here`: it is to answer in this installation. Raises `ConfigError` when there is none,
+    `ModelUnavailable` when its adapter can't be used.
     """
     if name == PLAIN:
         return None
     if (ours := shipped(settings)) and ours.name == name:
         return ours
-    return of_version(connection, versions.get(connection, name), settings)
+    version = versions.get(connection, name)
+    return (of_version if here else files_of)(connection, version, settings)
 
 
 def shipped(settings: Settings) -> Tuned | None:

@@ -163,7 +163,7 @@ def publish(
     """Write a version's adapter as vLLM loads it: `vllm serve BASE --enable-lora --lora-modules NAME=FOLDER`."""
     with opened() as assistant:
         with assistant.database.writer() as connection:
-            tuned = live.named(connection, name, assistant.settings)
+            tuned = live.named(connection, name, assistant.settings, here=False)
             conversations.audit(connection, actor=_who(assistant, ""), action="tune.publish", object=name)
         place, command = publication.publish(tuned, to, assistant.settings)
     out.print(f"✓ {place}\nServe it: {command}", markup=False)
@@ -190,10 +190,13 @@ def _tell(verdict: promotion.Verdict, file: Path | None) -> None:
 
 def _models(assistant: Assistant, name: str) -> dict[str, BaseChatModel]:
     """The generator of that name, and the plain one beside it."""
+    plain = {live.PLAIN: registry.generator(assistant.settings)}
+    if name == live.PLAIN:
+        return plain
+    live.check_tunable(assistant.settings)
     with assistant.database.writer() as connection:
         tuned = live.named(connection, name, assistant.settings)
-    plain = registry.generator(assistant.settings)
-    return ({name: registry.generator(assistant.settings, tuned)} if tuned else {}) | {live.PLAIN: plain}
+    return {name: registry.generator(assistant.settings, tuned), **plain}
 
 
 def _on_dataset(

@@ -104,6 +104,7 @@ def promote(
     Raises `ConfigError` for a version that can't be promoted, `ModelUnavailable` for one
     whose files can't be used. What answers now answers on meanwhile.
     """
+    live.check_tunable(assistant.settings)
     with assistant.database.writer() as connection:
         version = versions.get(connection, name)
         _promotable(version)

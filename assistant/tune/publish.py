@@ -18,6 +18,8 @@ from assistant.generate import adapter
 from assistant.generate.base import Tuned
 
 FILES = (adapter.WEIGHTS, adapter.CONFIG, "README.md")
+HUB_NAMES = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
+"""known weights → the same on a hub"""
 RANKS = (16, 32, 64, 128, 256, 320, 512)
 """what `--max-lora-rank` may be, from its default on"""
 
@@ -30,7 +32,7 @@ def publish(tuned: Tuned | None, to: Path, settings: Settings) -> tuple[Path, st
     """
     if tuned is None:
         raise ConfigError("The plain model has no adapter. Nothing was written; name a version.")
-    adapter.read(tuned.folder)
+    base = adapter.read(tuned.folder).base or settings.local_model
     config: dict[str, Any] = json.loads((tuned.folder / adapter.CONFIG).read_text(encoding="utf-8"))
     if config.get("use_dora"):
         raise ConfigError(
@@ -53,13 +55,5 @@ def publish(tuned: Tuned | None, to: Path, settings: Settings) -> tuple[Path, st
             "then publish it again."
         ) from error
     rank = next((most for most in RANKS if config["r"] <= most), config["r"])
-    command = f"vllm serve {_base(settings)} --enable-lora --lora-modules {tuned.name}={place}"
+    command = f"vllm serve {HUB_NAMES.get(base, base)} --enable-lora --lora-modules {tuned.name}={place}"
     return place, command + (f" --max-lora-rank {rank}" if rank > RANKS[0] else "")
-
-
-def _base(settings: Settings) -> str:
-    """The base model as a hub knows it, as far as Deskhand does."""
-    return HUB_NAMES.get(settings.local_model, settings.local_model)
-
-
-HUB_NAMES = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}

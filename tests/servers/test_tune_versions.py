@@ -340,6 +340,20 @@ def test_an_adapter_is_published_as_vllm_loads_it(assistant: Assistant, tmp_path
         run("publish", "base", "--to", str(tmp_path))
 
 
+def test_where_another_generator_answers_nothing_is_promoted(
+    assistant: Assistant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tuned.version(assistant.database, assistant.settings)
+    elsewhere = assistant.settings.model_copy(
+        update={"generator": "openai:generator-1", "local_model": "other"}
+    )
+    monkeypatch.setattr("assistant.surfaces.terminal.settings", lambda: elsewhere)
+    for words in (("promote", "generator-1", "--force", "because"), ("evaluate", "generator-1")):
+        with pytest.raises(ConfigError, match="versions answer with local or transformers"):
+            run(*words)
+    assert run("publish", "generator-1", "--to", str(tmp_path)).exit_code == 0
+
+
 def test_what_vllm_cannot_load_is_said(assistant: Assistant, tmp_path: Path) -> None:
     version = tuned.version(assistant.database, assistant.settings)
     config_file = assistant.settings.models_folder / version.folder / adapter.CONFIG

@@ -32,7 +32,7 @@ def published(assistant: Assistant, to: Path) -> tuple[str, list[str], int]:
     """What the command that is printed would serve: base, modules, rank."""
     version = tuned.version(assistant.database, assistant.settings)
     with assistant.database.writer() as connection:
-        found = live.named(connection, version.name, assistant.settings)
+        found = live.named(connection, version.name, assistant.settings, here=False)
     words = shlex.split(publish(found, to, assistant.settings)[1])
     assert words[:2] == ["vllm", "serve"]
     assert words[3:5] == ["--enable-lora", "--lora-modules"]
@@ -88,7 +88,7 @@ def test_a_larger_rank_is_told_to_the_server(assistant: Assistant, tmp_path: Pat
 def test_a_full_disk_is_said(assistant: Assistant, tmp_path: Path, monkeypatch) -> None:
     version = tuned.version(assistant.database, assistant.settings)
     with assistant.database.writer() as connection:
-        found = live.named(connection, version.name, assistant.settings)
+        found = live.named(connection, version.name, assistant.settings, here=False)
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
     with pytest.raises(ModelUnavailable, match="could not be written"):
