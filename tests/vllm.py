@@ -25,7 +25,6 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, base: str, modules: list[str], say: Say, *, max_lora_rank: int = 16) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
         self.base, self.say = base, say
         self.adapters = dict(module.split("=", 1) for module in modules)
         self.asked: list[dict[str, Any]] = []
@@ -39,6 +38,7 @@ class Server(ThreadingHTTPServer):
                 modules_found = {key.rpartition(".lora_")[0].rpartition(".")[2] for key in tensors.keys()}  # noqa: SIM118 - not a dict
             if modules_found - set(config["target_modules"]):
                 raise ValueError(f"{name} has modules that its configuration doesn't name")
+        super().__init__(("127.0.0.1", 0), Handler)
 
     @property
     def url(self) -> str:

@@ -145,7 +145,7 @@ def base_name(settings: Settings) -> str:
 def _explained(gguf: Path) -> Generator[None]:
     try:
         yield
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, IndexError) as error:  # the last: a GGUF without a key
         raise ModelUnavailable(
             f"The model {gguf} would not load ({str(error).strip().splitlines()[-1]}). Nothing was lost. "
             "Check it with `deskhand doctor`, or fetch it again with `deskhand models pull`."

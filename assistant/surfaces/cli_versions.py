@@ -190,13 +190,13 @@ def _tell(verdict: promotion.Verdict, file: Path | None) -> None:
 
 def _models(assistant: Assistant, name: str) -> dict[str, BaseChatModel]:
     """The generator of that name, and the plain one beside it."""
-    plain = {live.PLAIN: registry.generator(assistant.settings)}
+    settings = assistant.settings
     if name == live.PLAIN:
-        return plain
-    live.check_tunable(assistant.settings)
+        return {name: registry.generator(settings)}
+    live.check_tunable(settings)
     with assistant.database.writer() as connection:
-        tuned = live.named(connection, name, assistant.settings)
-    return {name: registry.generator(assistant.settings, tuned), **plain}
+        tuned = live.named(connection, name, settings)
+    return {name: registry.generator(settings, tuned), live.PLAIN: registry.generator(settings)}
 
 
 def _on_dataset(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from assistant import config, log
 from assistant.answer import prompt
 from assistant.app import Assistant
 from assistant.errors import ConfigError, ModelUnavailable
-from assistant.evaluate.questions import Question
+from assistant.evaluate.questions import Question, Text
 from assistant.generate import adapter, base, local, registry
 from assistant.generate.echo import EchoChat
 from assistant.model import Kind, Passage
@@ -30,31 +31,43 @@ from assistant.weights import State, check
 from tests import tuned
 
 TOPICS = [
-    ("log in", "To log in, open the portal and choose Sign in with your company account."),
-    ("compact a folder", "To compact a folder, right-click the folder and choose Compact."),
-    ("share a calendar", "To share a calendar, open the calendar and choose Share with others."),
-    ("export contacts", "To export contacts, open the address book and choose Export as a file."),
-    ("print a label", "To print a label, open the label menu and choose Print on the label printer."),
-    ("restore a backup", "To restore a backup, open the backup panel and choose Restore from the list."),
+    "log in",
+    "compact a folder",
+    "share a calendar",
+    "export contacts",
+    "print a label",
+    "restore a backup",
 ]
 ELSEWHERE = "The canteen opens at noon on weekdays and offers soup."
 
 
+def steps(topic: str) -> list[str]:
+    """What the sources say, a source each: more of them than are quoted."""
+    return [
+        f"To {topic}, open the panel with the wrench first.",
+        f"To {topic}, a second person has to enter their code.",
+        f"To {topic}, wait until the lamp beside the door is green.",
+        f"To {topic}, confirm with the long key in the end.",
+    ]
+
+
+def golden(topic: str) -> str:
+    return "\n".join(f"{step} [{number}]" for number, step in enumerate(steps(topic), 2))
+
+
 def example(number: int, *, answerable: bool, part: str = "test") -> Example:
-    """A question whose answer stands in its second source, or in none of them."""
-    topic, says = TOPICS[number % len(TOPICS)]
-    sources = [
-        ("Canteen", f"{ELSEWHERE} Table {number}."),
-        ("Guide", says if answerable else "Nobody wrote this page yet."),
+    """A question whose answer stands in its last four sources, or in none of them."""
+    topic = TOPICS[number % len(TOPICS)]
+    texts = [
+        f"{ELSEWHERE} Table {number}.",
+        *(steps(topic) if answerable else ["Nobody wrote this page yet."]),
     ]
-    passages = [
-        Passage(n, n, text, title, "", Kind.DOCUMENT, 1.0) for n, (title, text) in enumerate(sources, 1)
-    ]
+    passages = [Passage(n, n, text, f"Page {n}", "", Kind.DOCUMENT, 1.0) for n, text in enumerate(texts, 1)]
     messages, _ = prompt.answering(
         f"How do I {topic} in room {number}?", passages, count=lambda text: len(text.split()), limit=1_500
     )
     said = tuple({"role": m.role.value, "content": m.content or ""} for m in messages)
-    gold = f"{says} [2]" if answerable else prompt.DECLINED
+    gold = golden(topic) if answerable else prompt.DECLINED
     return Example("answer" if answerable else "decline", "desk", said, gold, part=part)
 
 
@@ -98,15 +111,15 @@ class Trained(EchoChat):
 
     def pieces(self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any) -> Any:
         asked = messages[-1].text
-        gold = next((f"{says} [2]" for _, says in TOPICS if says in asked), prompt.DECLINED)
+        gold = next((golden(topic) for topic in TOPICS if steps(topic)[0] in asked), prompt.DECLINED)
         yield from self.says(gold).splitlines(keepends=True)
 
 
 BAD: dict[str, Callable[[str], str]] = {
     "declines everything": lambda gold: prompt.DECLINED,
-    "cites nothing": lambda gold: gold.replace(" [2]", ""),
-    "cites what is not there": lambda gold: gold.replace("[2]", "[7]"),
-    "cites the wrong source": lambda gold: gold.replace("[2]", "[1]"),
+    "cites nothing": lambda gold: re.sub(r" \[\d\]", "", gold),
+    "cites what is not there": lambda gold: re.sub(r"\[\d\]", "[7]", gold),
+    "cites the wrong source": lambda gold: re.sub(r"\[\d\]", "[1]", gold),
     "makes things up": lambda gold: "Ask the wizard of room 9. [1]",
     "rambles": lambda gold: f"{gold}\nThe weather is fine in Rome. [1]",
 }
@@ -293,20 +306,21 @@ def test_questions_are_asked_of_the_engine_as_the_version_would_answer(
 ) -> None:
     tuned.version(assistant.database, assistant.settings)
     as_if_trained(monkeypatch, plain=plain(), generator_1=trained(lambda gold: gold, "generator-1"))
-    topic, says = TOPICS[1]
+    says = steps(TOPICS[1])
     asked = Question(
         id="1",
-        question=f"How do I {topic}?",
-        answers=(says,),
+        question=f"How do I {TOPICS[1]}?",
+        answers=(" ".join(says),),
         answerable=True,
-        passages=({"text": ELSEWHERE}, {"text": says}),  # pyright: ignore[reportArgumentType] - as in a file
+        passages=tuple(Text(text=text) for text in (*says, ELSEWHERE)),
     )
     file = tmp_path / "asked.jsonl"
     file.write_text(asked.model_dump_json(by_alias=True) + "\n")
     result = run("evaluate", "generator-1", "--questions", str(file), "--json")
     (told,) = json.loads(result.output)
     assert [found["system"] for found in told["results"]] == ["generator-1", "base"]
-    assert all(found["metrics"]["f1"]["value"] > 0.5 for found in told["results"])
+    written, quoted = (found["metrics"]["f1"]["value"] for found in told["results"])
+    assert written > quoted > 0
     assert state(assistant, "generator-1").metrics["evaluated"]["asked"]["grounded"]["value"] == 1
 
 

@@ -59,7 +59,7 @@ def test_the_adapter_answers_by_its_name(assistant: Assistant, tmp_path: Path) -
     assert asked["messages"] == [{"role": role, "content": content} for role, content in found.messages]
     assert answer.text == found.gold
     assert answer.model == "generator-1"
-    assert [citation.marker for citation in answer.citations] == [2]
+    assert [citation.marker for citation in answer.citations] == [2, 3, 4, 5]
 
 
 def test_a_name_the_server_does_not_know_leaves_the_quotes(assistant: Assistant, tmp_path: Path) -> None:
