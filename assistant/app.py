@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -39,6 +40,7 @@ from connectors.registry import connector_class
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
+    from llama_index.core.base.base_retriever import BaseRetriever
 
     from assistant.answer.engine import DeskQueryEngine
     from assistant.answer.handoff import Delivery
@@ -112,10 +114,23 @@ class Assistant:
         return Retriever(self.database, self.embedders)
 
     @cached_property
-    def generator(self) -> BaseChatModel:
-        from assistant.generate.registry import generator
+    def generators(self) -> Callable[[], BaseChatModel]:
+        """Tells the generator that answers now."""
+        from assistant.generate.live import Live
 
-        return generator(self.settings)
+        return Live(self.settings, lambda: self.database)
+
+    @property
+    def generator(self) -> BaseChatModel:
+        """The generator that answers now: another one after a promotion or a rollback, wherever that was done."""
+        return self.generators()
+
+    def answering_with(self, model: BaseChatModel) -> Assistant:
+        """This assistant with another generator, to measure it; all else is shared."""
+        _ = self.embedder, self.database
+        other = copy(self)
+        other.generators = lambda: model
+        return other
 
     def principal(self, email: str) -> Principal:
         """The person of that address; somebody who may read only what everyone may when empty."""
@@ -149,13 +164,22 @@ class Assistant:
 
     def engine(self, scope: Scope) -> DeskQueryEngine:
         """A query engine that sees what the scope's principal may read, for one conversation or question."""
-        from assistant.answer.engine import DeskQueryEngine
         from assistant.retrieve.evidence import DeskRetriever
 
+        return self.engine_over(DeskRetriever(self.retriever, scope))
+
+    def engine_over(self, retriever: BaseRetriever) -> DeskQueryEngine:
+        """A query engine as it is configured, over any passages."""
+        from assistant.answer import abstain
+        from assistant.answer.engine import DeskQueryEngine
+        from assistant.generate import base
+
+        model = self.generator
         return DeskQueryEngine(
-            DeskRetriever(self.retriever, scope),
-            self.generator,
+            retriever,
+            model,
             encode=self.embedder.encode,
+            threshold=abstain.threshold(self.settings.answer_when, gate=base.gate(model)),
             question_max_chars=self.settings.question_max_chars,
         )
 

@@ -7,12 +7,13 @@ misspelt setting that is silently ignored costs an afternoon.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from assistant.errors import ConfigError
 
@@ -46,6 +47,8 @@ class Settings(BaseModel):
     """Key for the generator's provider."""
     local_model: str = "smollm2-135m-instruct"
     """Weights of the local generator, one of those `deskhand models list` shows."""
+    local_queue: int = Field(default=32, ge=1)
+    """Questions the local generator takes at once; eight are answered together, the others wait their turn."""
     threads: int = Field(default=0, ge=0)
     """Cores one process may use for a model; 0: all for answering, one for each worker."""
     worker_processes: int = Field(default=0, ge=0)
@@ -64,12 +67,21 @@ class Settings(BaseModel):
     """Port of the web server; 0: a free one, which `deskhand status` tells."""
     allowed_hosts: str = ""
     """Hosts and networks that connectors may reach though not public, with commas: nas.lan, 10.1.0.0/16"""
+    answer_when: str = "likely"
+    """How sure Deskhand has to be to answer: `likely`, `sure`, `very_sure`, or per cent, such as 90 %."""
     question_max_chars: int = Field(default=20_000, ge=100)
     """Longer questions are refused."""
     principal: str = ""
     """Address of the person the command line asks for when `--as` isn't given; empty: nobody in particular."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
+
+    @field_validator("answer_when")
+    @classmethod
+    def _how_sure(cls, value: str) -> str:
+        if not re.fullmatch(r"likely|sure|very_sure|[1-9]\d? ?%?", value):
+            raise ValueError("say likely, sure, very_sure, or per cent from 1 to 99, such as 90 %")
+        return value
 
     @property
     def models_folder(self) -> Path:

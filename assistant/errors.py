@@ -4,6 +4,7 @@ DeskhandError
 ├── ConfigError        a setting is wrong or missing: a person must change it
 ├── NotRunning         a server Deskhand needs is not reachable
 ├── ModelUnavailable   weights are absent, damaged or won't load
+│   └── ModelBusy      as many questions as it takes are waiting: ask again in a moment
 ├── QuestionRejected   empty or far too long: ask it differently
 ├── SourceError        something about one source
 │   ├── SourceRefused  its credentials or settings are refused: stop it, tell the admin
@@ -30,6 +31,10 @@ class NotRunning(DeskhandError):
 
 
 class ModelUnavailable(DeskhandError):
+    pass
+
+
+class ModelBusy(ModelUnavailable):
     pass
 
 

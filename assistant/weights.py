@@ -187,7 +187,7 @@ KNOWN: dict[str, Weights] = {
 def needed(settings: Settings) -> list[str]:
     """Names of the weights this configuration cannot work without."""
     names = [settings.embedder]
-    if settings.generator == "local":
+    if settings.generator in ("local", "transformers"):
         names.append(settings.local_model)
     return names
 

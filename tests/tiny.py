@@ -40,6 +40,7 @@ def write_gguf(place: Path, *, seed: int = 1, layers: int = LAYERS, norm: float 
     chance = np.random.default_rng(seed)
     writer = GGUFWriter(place, "llama")
     writer.add_name("tiny")
+    writer.add_file_type(7)
     writer.add_block_count(layers)
     writer.add_context_length(2048)
     writer.add_embedding_length(HIDDEN)

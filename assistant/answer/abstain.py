@@ -38,6 +38,9 @@ of those with an answer and 67 % of those without; of unseen turns of conversati
 missing among its neighbours, few questions are declined."""
 
 
+WORDS = {"likely": THRESHOLD, "sure": 0.7, "very_sure": 0.9}
+
+
 @dataclass(frozen=True, slots=True)
 class Features:
     """What retrieval tells about answerability."""
@@ -71,3 +74,13 @@ def confidence(found: Features) -> float:
     logit = INTERCEPT + COSINE * found.cosine + SENTENCE * found.sentence + LENGTH * found.length
     logit += UNKNOWN * found.unknown
     return 1.0 / (1.0 + math.exp(-logit))
+
+
+def threshold(answer_when: str, *, gate: float | None = None) -> float:
+    """The confidence below which a question is declined, from a word of `WORDS` or per cent ("90 %").
+
+    `gate`: what stands for `likely` with a generator that declines by itself.
+    """
+    if answer_when == "likely" and gate is not None:
+        return gate
+    return WORDS[answer_when] if answer_when in WORDS else int(answer_when.rstrip("% ")) / 100

@@ -24,7 +24,7 @@ from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import QueryBundle
 
 from assistant.answer import abstain, cite, disagree, extract, prompt, rewrite
-from assistant.errors import QuestionRejected
+from assistant.errors import ModelBusy, QuestionRejected
 from assistant.generate import base
 from assistant.model import TIMELINE, Answer, Citation, Passage, Turn
 from assistant.retrieve.cues import Listing, cues
@@ -169,7 +169,8 @@ class DeskQueryEngine(BaseQueryEngine):
     def stream(self, question: str, *, history: Sequence[Turn] = ()) -> Generator[Event]:
         """Events up to one `Done`. Closing it stops the generator at its next token.
 
-        Raises `QuestionRejected` for a question that is empty or too long.
+        Raises `QuestionRejected` for a question that is empty or too long, `ModelBusy`
+        when too many are being answered.
         """
         question = self._checked(question)
         draft = _Draft(question, model=base.name(self.model))
@@ -200,6 +201,8 @@ class DeskQueryEngine(BaseQueryEngine):
         if self.strategy is Strategy.WRITE:
             try:
                 refusal = yield from self._write(draft, candidates)
+            except ModelBusy:
+                raise  # it will be free in a moment, and then answer as it always does
             except Exception as error:  # whatever a provider raises, the sources are still there to be quoted
                 log.warning("generate.failed", error=type(error).__name__)
                 refusal = "" if draft.text else (yield from _quote(draft, candidates))
@@ -225,7 +228,7 @@ class DeskQueryEngine(BaseQueryEngine):
     def _standalone(self, question: str, history: Sequence[Turn]) -> str:
         if not history:
             return question
-        if self.strategy is Strategy.WRITE and not base.quotes(self.model):
+        if self.strategy is Strategy.WRITE and base.rewrites(self.model):
             try:
                 written = self.llm.chat(prompt.condensing(question, history)).message.content or ""
             except Exception as error:  # a provider's own errors; the rule needs no provider

@@ -115,11 +115,8 @@ def _live(assistant: Assistant, question: Question, asker: Principal) -> DeskQue
 
 
 def _own(assistant: Assistant, question: Question, chunker: Chunker) -> DeskQueryEngine:
-    return DeskQueryEngine(
-        MemoryRetriever(question.passages or (), embedder=assistant.embedder, chunker=chunker),
-        assistant.generator,
-        encode=assistant.embedder.encode,
-        question_max_chars=assistant.settings.question_max_chars,
+    return assistant.engine_over(
+        MemoryRetriever(question.passages or (), embedder=assistant.embedder, chunker=chunker)
     )
 
 

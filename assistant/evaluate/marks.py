@@ -59,6 +59,11 @@ def token_f1(text: str, gold: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
+def exact_match(text: str, gold: str) -> bool:
+    """Whether both are the same but for case, punctuation and articles, as SQuAD's evaluation has it."""
+    return _squad(text) == _squad(gold)
+
+
 def rouge_l(text: str, golds: Sequence[str]) -> float:
     """ROUGE-L F-measure (Lin 2004), stemmed, with the gold answer that fits best."""
     return float(_scorer().score_multi(list(golds), text)["rougeL"].fmeasure)

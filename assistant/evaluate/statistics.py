@@ -51,6 +51,23 @@ def estimate(values: Sequence[float], statistic: Callable[..., Any] = np.mean) -
     return Estimate(value, float(found.low), float(found.high), len(sample))
 
 
+def balanced(groups: Sequence[Sequence[float]]) -> Estimate | None:
+    """The mean of the groups' means, so that none counts more for being larger; None when one is empty.
+
+    Each group is resampled by itself. Differences of pairs as values make it a paired bootstrap.
+    """
+    if not groups or not all(groups):
+        return None
+    chance = np.random.default_rng(0)
+    means = np.zeros(RESAMPLES)
+    for group in groups:
+        sample = np.asarray(group, float)
+        means += sample[chance.integers(len(sample), size=(RESAMPLES, len(sample)))].mean(axis=1)
+    low, high = np.percentile(means / len(groups), (2.5, 97.5))
+    value = float(np.mean([np.mean(group) for group in groups]))
+    return Estimate(value, float(low), float(high), sum(len(group) for group in groups))
+
+
 p50 = partial(np.percentile, q=50)
 p95 = partial(np.percentile, q=95)
 

@@ -7,10 +7,13 @@ One of our own is a `PieceChat`; LlamaIndex takes any as `DeskLLM(model)`.
 
 from __future__ import annotations
 
+import itertools
+import re
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -27,6 +30,11 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms.callbacks import llm_chat_callback
 from llama_index.llms.langchain import LangChainLLM
 
+from assistant.errors import QuestionRejected
+
+CONTROL = re.compile(r"<(?=\|?\w+\|?>)")
+"""The opening of what could be a control token, such as <|im_end|>; a tokenizer would take it as one."""
+ROLES = {"human": "user", "ai": "assistant", "system": "system"}
 CHARACTERS_PER_TOKEN = 3
 """Below every tokenizer's mean for European languages, so that an estimate errs on the safe side."""
 UNKNOWN_CONTEXT = 8_192
@@ -40,6 +48,26 @@ class Limits:
 
     prompt: int
     answer: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A fine-tuned generator: where its adapter and its merged weights lie, and how it is asked."""
+
+    name: str
+    """how answers name it, such as `generator-3`"""
+    folder: Path
+    writes: bool = True
+    """whether its own sentences are shown, those that hold; else it quotes like the model it came from"""
+    prompt_tokens: int | None = None
+    """of the prompts that it learnt from"""
+    gate: float | None = None
+    """confidence from which on it is asked, where that is not Deskhand's own: it may decline by itself"""
+
+    def options(self) -> dict[str, Any]:
+        """What a generator of ours is made with to be this one."""
+        made = {"model_name": self.name, "quotes": not self.writes, "gate": self.gate}
+        return made | ({"prompt_tokens": self.prompt_tokens} if self.prompt_tokens else {})
 
 
 def limits(model: BaseChatModel) -> Limits:
@@ -66,12 +94,39 @@ def quotes(model: BaseChatModel) -> bool:
     return bool(getattr(model, "quotes", False))
 
 
+def rewrites(model: BaseChatModel) -> bool:
+    """Whether this model can be asked to put a follow-up into a question of its own; a small one can't."""
+    return bool(getattr(model, "rewrites", not quotes(model)))
+
+
+def gate(model: BaseChatModel) -> float | None:
+    """Confidence from which on this model is asked by default, where that is not Deskhand's own."""
+    return getattr(model, "gate", None)
+
+
 def name(model: BaseChatModel) -> str:
     """How an answer names the model that wrote it."""
     for attribute in ("model_name", "model"):
         if value := getattr(model, attribute, None):
             return str(value)
     return type(model).__name__
+
+
+def spoken(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
+    """Messages as chat templates take them, with nothing in them that the format could obey."""
+    return [
+        {"role": ROLES.get(message.type, "user"), "content": CONTROL.sub("‹", message.text)}
+        for message in messages
+    ]
+
+
+def check_length(tokens: int, most: int) -> None:
+    """Raises `QuestionRejected` for a prompt that the model can't read whole: it is never cut in silence."""
+    if tokens > most:
+        raise QuestionRejected(
+            f"The question and its sources are {tokens} tokens long and the model reads {most}. Nothing was "
+            "lost; ask in fewer words."
+        )
 
 
 class PieceChat(BaseChatModel):
@@ -92,7 +147,8 @@ class PieceChat(BaseChatModel):
         **kwargs: Any,
     ) -> Generator[ChatGenerationChunk]:
         with closing(self.pieces(messages, stop, **kwargs)) as pieces:
-            for piece in pieces:
+            # One that says nothing at all has answered, too; LangChain would take no chunk for a failure.
+            for piece in itertools.chain(pieces, [""]):
                 chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
                 if run_manager:
                     run_manager.on_llm_new_token(piece, chunk=chunk)

@@ -22,6 +22,8 @@ class EchoChat(PieceChat):
 
     model_name: str = "echo"
     reply: str = ""
+    quotes: bool = False
+    gate: float | None = None
     profile: ModelProfile | None = Field(
         default_factory=lambda: ModelProfile(max_input_tokens=8_192, max_output_tokens=512), exclude=True
     )

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import queue
-import re
 import shutil
 import tempfile
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,39 +25,43 @@ from pydantic import PrivateAttr
 
 from assistant import weights
 from assistant.config import Settings
-from assistant.errors import ModelUnavailable, QuestionRejected
-from assistant.generate.base import PieceChat
+from assistant.errors import ModelUnavailable
+from assistant.generate.base import PieceChat, Tuned, check_length, spoken
+from assistant.generate.batch import Batch
 from assistant.generate.gguf import rewrite
 
 log = structlog.get_logger()
 
-KV_BLOCKS = 512
-"""Blocks of 32 tokens kept for reuse: ~16,000 tokens, ~190 MB. A prompt that begins like an earlier one
-(the same instructions, the same passages of a follow-up) is then read in a tenth of the time."""
-CONTROL = re.compile(r"<(?=\|?\w+\|?>)")
-"""The opening of what could be a control token, such as <|im_end|>; the tokenizer would take it as one."""
-ROLES = {"human": "user", "ai": "assistant", "system": "system"}
+MERGED = "model.gguf"
+"""in a fine-tuned version's folder: base and adapter in one"""
 
 
 class LocalChat(PieceChat):
-    """A chat model over one GGUF file. Greedy, one answer at a time; further callers wait their turn.
+    """A chat model over one GGUF file. Greedy; several answers are written together, further ones wait.
 
-    Closing the stream (a client that went away) stops the generation at the next token.
+    Closing the stream (a client that went away) stops the writing at the next token. The model
+    lives in a process of its own from the first answer on; should that die, the next answer
+    starts another.
     """
 
     gguf: Path
     threads: int = 0
     """cores; 0: all"""
+    queue: int = 32
+    """questions that are taken at once; more are told to come again"""
     model_name: str = "local"
     context_tokens: int = 8_192
     answer_tokens: int = 256
     prompt_tokens: int = 1_500
     """Prompts are fitted into this: two cores read ~1,000 tokens a second before the first word appears."""
     quotes: bool = True
+    rewrites: bool = False
+    gate: float | None = None
 
-    _pipeline: openvino_genai.LLMPipeline | None = PrivateAttr(default=None)
-    _loading: threading.Lock = PrivateAttr(default_factory=threading.Lock)
-    _turn: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+    _folder: Path | None = PrivateAttr(default=None)
+    _tokenizer: openvino_genai.Tokenizer | None = PrivateAttr(default=None)
+    _batch: Batch | None = PrivateAttr(default=None)
+    _loading: threading.RLock = PrivateAttr(default_factory=threading.RLock)
 
     @property
     def _llm_type(self) -> str:
@@ -69,28 +71,36 @@ class LocalChat(PieceChat):
         return ModelProfile(max_input_tokens=self.context_tokens, max_output_tokens=self.answer_tokens)
 
     def get_num_tokens(self, text: str) -> int:
-        tokens = self.pipeline().get_tokenizer().encode(text, add_special_tokens=False)
+        tokens = self.tokenizer().encode(text, add_special_tokens=False)
         return int(tokens.input_ids.shape[1])
 
-    def pipeline(self) -> openvino_genai.LLMPipeline:
+    def prepare(self) -> Path:
+        """The folder of the model as OpenVINO reads it; made, in seconds, where it is not there.
+
+        Raises `ModelUnavailable`.
+        """
+        with self._loading, _explained(self.gguf):
+            self._folder = self._folder or _prepared(self.gguf)
+            return self._folder
+
+    def tokenizer(self) -> openvino_genai.Tokenizer:
+        with self._loading, _explained(self.gguf):
+            self._tokenizer = self._tokenizer or openvino_genai.Tokenizer(self.prepare())
+            return self._tokenizer
+
+    def load(self) -> Batch:
         """The loaded model; the first call takes seconds. Raises `ModelUnavailable`."""
-        with self._loading:
-            if self._pipeline is None:
-                self._pipeline = _load(self.gguf, self.threads or os.cpu_count() or 1)
-            return self._pipeline
+        with self._loading, _explained(self.gguf):
+            if self._batch is None or not self._batch.usable():
+                threads = self.threads or os.cpu_count() or 1
+                self._batch = Batch(self.prepare(), threads=threads, waiting=self.queue)
+            return self._batch
 
     def prompt(self, messages: list[BaseMessage]) -> str:
-        """The messages in the model's own chat format, with nothing in them that the format could obey."""
-        history = [
-            {"role": ROLES.get(message.type, "user"), "content": CONTROL.sub("‹", message.text)}
-            for message in messages
-        ]
+        """The messages in the model's own chat format."""
         # The binding accepts a list of dicts; its stub only names its own class.
-        return (
-            self.pipeline()
-            .get_tokenizer()
-            .apply_chat_template(cast(Any, history), add_generation_prompt=True)
-        )
+        history = cast(Any, spoken(messages))
+        return self.tokenizer().apply_chat_template(history, add_generation_prompt=True)
 
     def pieces(
         self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
@@ -98,81 +108,44 @@ class LocalChat(PieceChat):
         prompt = self.prompt(messages)
         tokens = self.get_num_tokens(prompt)
         answer_tokens = int(kwargs.get("max_tokens", self.answer_tokens))
-        if tokens + answer_tokens > self.context_tokens:
-            raise QuestionRejected(
-                f"The question and its sources are {tokens} tokens long and the model reads "
-                f"{self.context_tokens - answer_tokens}. Nothing was lost; ask in fewer words."
-            )
-        config = openvino_genai.GenerationConfig()
-        config.max_new_tokens = answer_tokens
-        config.apply_chat_template = False
-        config.stop_strings = set(stop or ())
-        with self._turn, _running(self.pipeline(), prompt, config) as pieces:
+        check_length(tokens, self.context_tokens - answer_tokens)
+        with closing(self.load().answer(prompt, tokens=answer_tokens, stop=stop or ())) as pieces:
             yield from pieces
 
 
-def from_settings(settings: Settings) -> LocalChat:
-    """The generator of `settings.local_model`: a known name, or the path of a GGUF file such as a tuned one.
+def from_settings(settings: Settings, tuned: Tuned | None = None) -> LocalChat:
+    """The generator of `settings.local_model`: a known name, or the path of a GGUF file; or a version of it.
 
     Raises `ModelUnavailable` when it is not there. The model is loaded at its first use.
     """
-    if settings.local_model.endswith(".gguf"):
-        gguf = Path(settings.local_model)
-        if not gguf.is_file():
-            raise ModelUnavailable(
-                f"There is no model file {gguf}. Nothing else is affected; correct DESKHAND_LOCAL_MODEL."
-            )
-        return LocalChat(gguf=gguf, threads=settings.threads, model_name=gguf.stem)
-    gguf = weights.path(settings.local_model, settings)
-    return LocalChat(gguf=gguf, threads=settings.threads, model_name=settings.local_model)
+    options: dict[str, Any] = {"threads": settings.threads, "queue": settings.local_queue}
+    if tuned is None:
+        return LocalChat(gguf=base_file(settings), model_name=base_name(settings), **options)
+    return LocalChat(gguf=tuned.folder / MERGED, **options, **tuned.options())
+
+
+def base_file(settings: Settings) -> Path:
+    """The weights that `settings.local_model` means. Raises `ModelUnavailable` when they are not there."""
+    if not settings.local_model.endswith(".gguf"):
+        return weights.path(settings.local_model, settings)
+    gguf = Path(settings.local_model)
+    if not gguf.is_file():
+        raise ModelUnavailable(
+            f"There is no model file {gguf}. Nothing else is affected; correct DESKHAND_LOCAL_MODEL."
+        )
+    return gguf
+
+
+def base_name(settings: Settings) -> str:
+    name = settings.local_model
+    return Path(name).stem if name.endswith(".gguf") else name
 
 
 @contextmanager
-def _running(
-    pipeline: openvino_genai.LLMPipeline, prompt: str, config: openvino_genai.GenerationConfig
-) -> Generator[Generator[str]]:
-    """Pieces of text as they are generated on a thread of their own, which leaving the block stops."""
-    pieces: queue.SimpleQueue[str | Exception | None] = queue.SimpleQueue()
-    cancelled = threading.Event()
-
-    def piece(text: str) -> int:
-        pieces.put(text)
-        status = openvino_genai.StreamingStatus
-        return cast(int, status.CANCEL if cancelled.is_set() else status.RUNNING)
-
-    def work() -> None:
-        try:
-            pipeline.generate(prompt, config, piece)
-            pieces.put(None)
-        except Exception as error:  # handed to the caller's thread, which raises it
-            pieces.put(error)
-
-    def read() -> Generator[str]:
-        while (got := pieces.get()) is not None:
-            if isinstance(got, Exception):
-                raise ModelUnavailable(
-                    f"The local model failed while answering ({got}). Nothing was lost; ask again."
-                ) from got
-            yield got
-
-    thread = threading.Thread(target=work, name="generator", daemon=True)
-    thread.start()
+def _explained(gguf: Path) -> Generator[None]:
     try:
-        yield read()
-    finally:
-        cancelled.set()
-        thread.join()
-
-
-def _load(gguf: Path, threads: int) -> openvino_genai.LLMPipeline:
-    try:
-        scheduler = openvino_genai.SchedulerConfig()
-        scheduler.num_kv_blocks = KV_BLOCKS
-        scheduler.enable_prefix_caching = True
-        return openvino_genai.LLMPipeline(
-            _prepared(gguf), "CPU", scheduler_config=scheduler, INFERENCE_NUM_THREADS=threads
-        )
-    except (OSError, RuntimeError, ValueError) as error:
+        yield
+    except (OSError, RuntimeError, ValueError, IndexError) as error:  # the last: a GGUF without a key
         raise ModelUnavailable(
             f"The model {gguf} would not load ({str(error).strip().splitlines()[-1]}). Nothing was lost. "
             "Check it with `deskhand doctor`, or fetch it again with `deskhand models pull`."

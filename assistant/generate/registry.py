@@ -10,17 +10,21 @@ from langchain_core.language_models import BaseChatModel
 
 from assistant.config import Settings
 from assistant.errors import ConfigError
+from assistant.generate.base import Tuned
 
 GENERATORS = {
     "local": "assistant.generate.local:from_settings",
+    "transformers": "assistant.generate.transformers_peft:from_settings",
     "echo": "assistant.generate.echo:from_settings",
 }
+TUNABLE = ("local", "transformers")
+"""those that can be a fine-tuned version of their model"""
 PROVIDER = "assistant.generate.chat_model:from_settings"
 """Everything of the form `provider:model`"""
 
 
-def generator(settings: Settings) -> BaseChatModel:
-    """The generator `settings.generator` names.
+def generator(settings: Settings, tuned: Tuned | None = None) -> BaseChatModel:
+    """The generator `settings.generator` names; one of `TUNABLE` as this fine-tuned version.
 
     Raises `ConfigError` for a name that means nothing or a provider whose package
     is not installed, `ModelUnavailable` when a local model's weights are absent.
@@ -33,5 +37,5 @@ def generator(settings: Settings) -> BaseChatModel:
             "such as openai:gpt-5-mini."
         )
     module, _, function = place.partition(":")
-    build = cast(Callable[[Settings], BaseChatModel], getattr(import_module(module), function))
-    return build(settings)
+    build = cast(Callable[..., BaseChatModel], getattr(import_module(module), function))
+    return build(settings, tuned) if tuned and settings.generator in TUNABLE else build(settings)

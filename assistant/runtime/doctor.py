@@ -173,8 +173,14 @@ def _embedder(settings: Settings) -> Check:
 
 
 def _generator(settings: Settings) -> Check:
-    _ = Assistant(settings).generator
-    return Check("generator", True, f"{settings.generator} loads")
+    from assistant.generate import base
+
+    assistant = Assistant(settings)
+    try:
+        name = base.name(assistant.generator)
+    finally:
+        assistant.close()
+    return Check("generator", True, f"{settings.generator} loads: {name} answers")
 
 
 def _check(name: str, ok: bool, detail: str, remedy: str) -> Check:

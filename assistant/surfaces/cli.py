@@ -274,7 +274,7 @@ def chat(who: As = "", customer: Customer = "", public: Public = False) -> None:
         principal = asker(assistant, who)
         audience = Audience.PUBLIC if public else Audience.INTERNAL
         known = assistant.customer(principal, customer) if customer else None
-        engine = assistant.engine(Scope(principal, audience, customer=known.ids if known else None))
+        scope = Scope(principal, audience, customer=known.ids if known else None)
         talk = None
         out.print("Ask, or press Ctrl-D to end.", style="dim")
         while (question := _prompt()) is not None:
@@ -282,7 +282,7 @@ def chat(who: As = "", customer: Customer = "", public: Public = False) -> None:
                 talk = talk or conversations.start(connection, title=question, surface="cli")
                 history = conversations.turns(connection, talk)
             try:
-                answer = drain(engine.stream(question, history=history), out)
+                answer = drain(assistant.engine(scope).stream(question, history=history), out)
             except DeskhandError as error:
                 err.print(str(error), markup=False)
                 continue

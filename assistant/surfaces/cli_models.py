@@ -42,8 +42,15 @@ def list_models(as_json: Json = False) -> None:
 
 
 def pull_needed(names: list[str] | None = None) -> None:
+    from assistant.generate import live, registry
+
     config = settings()
     for name in names or weights.needed(config):
         with err.status(f"{name} …"):
             weights.pull(name, config, lambda line: out.print(f"  {line}", markup=False))
         out.print(f"✓ {name}")
+    if not names and config.generator in registry.TUNABLE:
+        with err.status("the adapter that comes with Deskhand …"):
+            tuned = live.shipped(config)
+        if tuned:
+            out.print(f"✓ {tuned.name}", markup=False)

@@ -16,7 +16,7 @@ from assistant.config import settings
 from assistant.errors import ConfigError
 from assistant.store import datasets, versions
 from assistant.store.versions import Kind, Version
-from assistant.surfaces import cli_dataset, cli_retriever
+from assistant.surfaces import cli_dataset, cli_retriever, cli_versions
 from assistant.surfaces.terminal import Json, err, opened, out, print_json, print_rows
 from assistant.tune import card, examples, job
 from assistant.tune.recipe import recipe
@@ -27,6 +27,10 @@ tune = typer.Typer(no_args_is_help=True, help="Train the generator on the desk's
 tune.command("dataset")(cli_dataset.dataset)
 tune.command("datasets")(cli_dataset.list_datasets)
 tune.command("retriever")(cli_retriever.retriever)
+tune.command("evaluate")(cli_versions.evaluate)
+tune.command("promote")(cli_versions.promote)
+tune.command("rollback")(cli_versions.rollback)
+tune.command("publish")(cli_versions.publish)
 
 Name = Annotated[str, typer.Argument(help="A version, such as generator-3.")]
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from assistant.answer.prompt import DECLINED
 from assistant.errors import ConfigError
-from assistant.generate.local import CONTROL
+from assistant.generate.base import CONTROL
 from assistant.store.datasets import Example
 from assistant.tune.recipe import Recipe
 

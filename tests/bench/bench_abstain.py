@@ -199,9 +199,7 @@ def fit(asked: list[Asked]) -> tuple[Any, float]:
     """Weighted logistic regression by Newton's method; every set and class counts the same."""
     x = np.array([a.features for a in asked])
     y = np.array([a.answerable for a in asked], float)
-    groups = Counter((a.set, a.answerable) for a in asked)
-    weight = np.array([1 / groups[a.set, a.answerable] for a in asked])
-    weight /= weight.sum()
+    weight = weighted(asked)
     mean, spread = x.mean(0), x.std(0)
     z = np.c_[(x - mean) / spread, np.ones(len(x))]
     ridge = np.r_[np.full(x.shape[1], 1e-3), 1e-9]
@@ -230,9 +228,60 @@ def curve(asked: list[Asked], confidence: Any) -> dict[str, Any]:
     return report
 
 
-def plot(curves: dict[str, Any]) -> None:
-    """Of each set's test half, the unanswerable declined over the answerable declined."""
-    with plotted("abstain", size=(6, 5)) as axes:
+def weighted(asked: Sequence[Asked]) -> Any:
+    """Weights under which every set and class counts the same: as many questions with an answer as without."""
+    groups = Counter((a.set, a.answerable) for a in asked)
+    weight = np.array([1 / groups[a.set, a.answerable] for a in asked])
+    return weight / weight.sum()
+
+
+def calibration(asked: list[Asked], confidence: Any) -> dict[str, Any]:
+    """Whether a confidence is the share of questions that have an answer, and what each setting then means.
+
+    On the test half. `error` is the expected calibration error over ten bins (Guo et al. 2017).
+    """
+    half = [a for a in asked if not a.development and a.set in SETS]
+    c, y, weight = (
+        np.array([confidence(a) for a in half]),
+        np.array([a.answerable for a in half]),
+        weighted(half),
+    )
+    bins: list[dict[str, float]] = []
+    for low in np.arange(0, 1, 0.1):
+        held = (c >= low) & (c < low + 0.1)
+        if held.any():
+            share = weight[held] / weight[held].sum()
+            bins.append(
+                {
+                    "confidence": round(float(share @ c[held]), 3),
+                    "answerable": round(float(share @ y[held]), 3),
+                    "questions": int(held.sum()),
+                    "weight": round(float(weight[held].sum()), 4),
+                }
+            )
+    error = sum(b["weight"] * abs(b["confidence"] - b["answerable"]) for b in bins)
+    settings = {name: abstain.threshold(name) for name in (*abstain.WORDS, "50 %", "80 %", "95 %")}
+    meaning: dict[str, Any] = {}
+    for name, threshold in sorted(settings.items(), key=lambda item: item[1]):
+        answered = c >= threshold
+        meaning[name] = {
+            "threshold": threshold,
+            "answered of answerable": round(float(weight[answered & y].sum() / weight[y].sum()), 3),
+            "answered of unanswerable": round(float(weight[answered & ~y].sum() / weight[~y].sum()), 3),
+            "answerable of answered": round(float(weight[answered & y].sum() / weight[answered].sum()), 3),
+        }
+    return {"error": round(float(error), 3), "bins": bins, "settings": meaning}
+
+
+def plot(curves: dict[str, Any], calibrated: dict[str, Any]) -> None:
+    """Of each set's test half, the unanswerable declined over the answerable declined; and the calibration."""
+    with plotted("abstain", columns=2, size=(12, 5)) as (axes, right):
+        right.plot([0, 1], [0, 1], color="grey", linewidth=1)
+        bins = calibrated["bins"]
+        right.plot([b["confidence"] for b in bins], [b["answerable"] for b in bins], "o-")
+        right.set(xlabel="confidence", ylabel="share that has an answer", xlim=(0, 1), ylim=(0, 1))
+        right.set_title(f"Calibration, test half: error {calibrated['error']}")
+        right.grid(alpha=0.3)
         for name in (*SETS, "all"):
             rows = [row for row in curves[name]["test"].values() if None not in row]
             axes.plot([row[0] for row in rows], [row[1] for row in rows], "o-", label=name)
@@ -254,7 +303,9 @@ def main() -> None:
     coefficients, intercept = fit([a for a in found if a.development and a.set in SETS])
     fitted = dict(zip(FEATURES, (round(float(c), 2) for c in coefficients), strict=True))
     shipped = curve(found, lambda a: abstain.confidence(abstain.Features(*a.features)))
-    plot(shipped)
+    calibrated = calibration(found, lambda a: abstain.confidence(abstain.Features(*a.features)))
+    plot(shipped, calibrated)
+    print(json.dumps(calibrated, indent=1))
     print(json.dumps({"intercept": round(intercept, 2), **fitted}))
     for name, halves in shipped.items():
         for half, rows in halves.items():
@@ -266,6 +317,7 @@ def main() -> None:
             "fitted": {"intercept": round(intercept, 2), **fitted},
             "shipped threshold": abstain.THRESHOLD,
             "declined of answerable, of unanswerable, by threshold (shipped coefficients)": shipped,
+            "calibration": calibrated,
         },
     )
 

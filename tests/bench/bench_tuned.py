@@ -28,7 +28,6 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from assistant.tune.evaluate import well_formed
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from llama_index.core.base.base_retriever import BaseRetriever
 
@@ -52,6 +51,7 @@ from assistant.runtime.up import running, standard_processes
 from assistant.store.search import Filters
 from assistant.surfaces.cli_sources import follow
 from assistant.surfaces.demo import ASKER, add_sample
+from assistant.tune.evaluate import well_formed
 from tests.bench import convert
 from tests.bench.bench_history import half as sample_half
 from tests.bench.output import plotted, save

@@ -7,17 +7,34 @@ from typing import Any
 from tests.bench.tables import cell, table
 
 
-def generator(found: dict[str, Any]) -> str:
-    rows = [
-        [name, of["first_token_s"], of["tokens_per_s"], of["answering_peak_mb"]]
-        for name, of in found["results"].items()
-        if "first_token_s" in of
+def serving(found: dict[str, Any]) -> str:
+    results = {name: of for name, of in found["results"].items() if "first_token_s" in of}
+    alone = [
+        [name, of["first_token_s"], of["tokens_per_s"], of["same_sources_again_s"], of["mb"]]
+        for name, of in results.items()
     ]
-    prompt = found["results"]["local"]["prompt_tokens"]
+    measures = ("tokens_per_s", "first_token_s_p50", "first_token_s_p95", "first_token_s_last", "seconds")
+    many = [
+        [f"{name}, {way.replace('_', ' ')}", *(of[way][key] for key in measures)]
+        for name, of in results.items()
+        for way in ("together", "one_after_the_other")
+        if way in of
+    ]
+    local = results["local"]
+    told = ""
+    if soak := local.get("soak"):
+        told = (
+            f"\n\nAfter {soak['answers']} answers to eight at once memory went from {soak['mb_before']} to "
+            f"{soak['mb_after']} MB; another thread of the asker's process was never kept from running for longer "
+            f"than {soak['other_thread_kept_s']} s."
+        )
     return (
-        f"## Local generator\n\nSmolLM2-135M-Instruct, a prompt of {prompt:,} tokens, in the same run.\n\n"
-        "    python tests/bench/bench_generator.py\n\n"
-        + table(["runtime", "first token, s", "tokens/s", "peak MB"], rows)
+        f"## Local generator\n\nSmolLM2-135M-Instruct in 8 bits, prompts of {local['prompt_tokens']:,} tokens, "
+        f"{found['new_tokens']} new tokens, in the same run.\n\n    python -m tests.bench.bench_serving\n\n"
+        + table(["runtime", "first token, s", "tokens/s", "same sources again, s", "MB"], alone)
+        + "\n\nEight ask at the same moment, each something else.\n\n"
+        + table(["", "tokens/s in all", "first token p50, s", "p95", "last", "all done, s"], many)
+        + told
     )
 
 
@@ -39,6 +56,21 @@ def abstain(found: dict[str, Any]) -> str:
         f"({found['shipped threshold']} is shipped). `taken-out`: the thunderbird tickets without the articles "
         "that answer them.\n\n    python -m tests.bench.bench_abstain\n\n"
         + table(["threshold", *curve], rows)
+        + _settings(found.get("calibration"))
+    )
+
+
+def _settings(calibrated: dict[str, Any] | None) -> str:
+    if not calibrated:
+        return ""
+    rows = [[name, *of.values()] for name, of in calibrated["settings"].items()]
+    bins = [[b["confidence"], b["answerable"], b["questions"]] for b in calibrated["bins"]]
+    return (
+        "\n\nWhat `DESKHAND_ANSWER_WHEN` means there, with as many questions that have an answer as that have none, "
+        "and each set counting the same:\n\n"
+        + table(["setting", *next(iter(calibrated["settings"].values()))], rows)
+        + f"\n\nA confidence is off by {calibrated['error']} on average (expected calibration error):\n\n"
+        + table(["confidence", "share that has an answer", "questions"], bins)
     )
 
 

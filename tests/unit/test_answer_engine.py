@@ -14,7 +14,7 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from assistant.answer.engine import DeskQueryEngine, Done, Sources, Status, Strategy, TextDelta
 from assistant.answer.prompt import DECLINED
-from assistant.errors import QuestionRejected
+from assistant.errors import ModelBusy, QuestionRejected
 from assistant.generate.echo import EchoChat
 from assistant.model import Kind, Passage, Turn
 from assistant.retrieve.nodes import from_node, to_node
@@ -175,6 +175,16 @@ def test_a_failing_generator_leaves_the_quotes():
     answer = DeskQueryEngine(Given(PASSAGES), Broken(), strategy=Strategy.WRITE, threshold=0).answer(QUESTION)
     assert not answer.refusal
     assert "Choose Compact. [1]" in answer.text
+
+
+def test_a_busy_generator_is_said_to_be_so():
+    class Busy(EchoChat):
+        def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+            raise ModelBusy("Ask again in a moment.")
+            yield
+
+    with pytest.raises(ModelBusy, match="in a moment"):
+        DeskQueryEngine(Given(PASSAGES), Busy(), strategy=Strategy.WRITE, threshold=0).answer(QUESTION)
 
 
 @pytest.mark.parametrize("question", ["", "   \n", "?!", "x" * 20_001])

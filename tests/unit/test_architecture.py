@@ -36,8 +36,8 @@ LONGER: dict[str, str] = {
 """`file` or `file:function` → why it may be longer"""
 
 HEAVY = ("torch", "transformers", "sentence_transformers", "peft", "trl", "optimum")
-MAY_BE_HEAVY = ("assistant/tune/",)
-"""fine-tuning is the extra `[tune]`; nothing that serves imports it"""
+MAY_BE_HEAVY = ("assistant/tune/", "assistant/generate/transformers_peft.py")
+"""fine-tuning and its generator are the extra `[tune]`; nothing else that serves imports it"""
 
 SPEAKS_SQL = {
     "assistant/store/": "all data access",

@@ -34,6 +34,15 @@ def test_unknown_and_ill_formed_settings_are_named_with_their_place(tmp_path: Pa
     assert "secret" not in message
 
 
+@pytest.mark.parametrize("said", ["surely", "0", "100", "90 percent", "-5", ""])
+def test_how_sure_to_be_is_a_word_or_per_cent(said: str) -> None:
+    if not said:
+        assert load({"DESKHAND_ANSWER_WHEN": said}).answer_when == "likely"
+        return
+    with pytest.raises(ConfigError, match="say likely, sure, very_sure, or per cent"):
+        load({"DESKHAND_ANSWER_WHEN": said})
+
+
 def test_a_broken_file_says_so(tmp_path: Path) -> None:
     file = tmp_path / "deskhand.toml"
     file.write_text("threads = = 2")

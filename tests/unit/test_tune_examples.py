@@ -160,7 +160,7 @@ def test_the_prompt_is_the_one_that_serving_writes(hostile: bool) -> None:
     given, wanted = tuning.rendered(tokenizer, asked, "It is blue. [1]")
     assert given == served.prompt(messages)
     assert wanted == "It is blue. [1]<|im_end|>"
-    ids = served.pipeline().get_tokenizer().encode(given, add_special_tokens=False).input_ids.data[0].tolist()
+    ids = served.tokenizer().encode(given, add_special_tokens=False).input_ids.data[0].tolist()
     encoded = tuning.encode(tokenizer, asked, "It is blue. [1]")
     assert encoded.input_ids[: len(ids)] == ids
     assert encoded.labels.index(encoded.input_ids[len(ids)]) == len(ids)
