@@ -1,7 +1,7 @@
 # From a fresh checkout: `make demo` to see it, `make up` to run it, `make test` to check it.
 # Needs Python 3.11 or newer (make PYTHON=/path/to/python3.12 ...) and no rights; root works too.
 .POSIX:
-.PHONY: demo up test test-servers lint clean install install-test
+.PHONY: demo up test test-servers test-tune lint clean install install-test
 
 PYTHON =
 BIN = .venv/bin
@@ -28,6 +28,12 @@ test-servers: install-test
 	@$(STEP) "servers" .ci/install-servers
 	@$(STEP) "models" $(BIN)/deskhand models pull
 	@$(STEP) "tests against servers" $(BIN)/python -m pytest $(PYTEST) -m server $(TESTS)
+
+# What trains: torch, and the tests that say they need it.
+test-tune:
+	@$(STEP) "torch" .ci/install-tune
+	@$(STEP) "models" $(BIN)/deskhand models pull smollm2-135m-instruct minilm-l6-v2-int8 minilm-l6-v2
+	@$(STEP) "tests of training" $(BIN)/python -m pytest $(PYTEST) $$(grep -rl 'the extra \[tune\]' tests --include='test_*.py')
 
 lint: install-test
 	@$(STEP) "ruff" $(BIN)/ruff check --quiet $(PATHS)
