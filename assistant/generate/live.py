@@ -58,13 +58,15 @@ class Live:
                 return self._model
         with self._database().writer() as connection:
             version = versions.live(connection, Kind.GENERATOR)
-            now = version.id if version else None
-            with self._turn:
-                if self._model is None or now != self._of:
+        now = version.id if version else None
+        # Whoever waits here for a model to be merged holds no connection that others need.
+        with self._turn:
+            if self._model is None or now != self._of:
+                with self._database().writer() as connection:
                     tuned = answering(connection, version, self._settings)
-                    self._model, self._of = registry.generator(self._settings, tuned), now
-                    log.info("generator", name=tuned.name if tuned else self._settings.local_model)
-                return self._model
+                self._model, self._of = registry.generator(self._settings, tuned), now
+                log.info("generator", name=tuned.name if tuned else self._settings.local_model)
+            return self._model
 
 
 def answering(connection: Conn, version: Version | None, settings: Settings) -> Tuned | None:

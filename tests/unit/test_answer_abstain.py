@@ -157,3 +157,15 @@ def test_an_answer_stays_short():
     text = "\n\n".join(f"Junk filter rule {n} moves mail {'that was marked ' * 12}to junk." for n in range(9))
     stretches = extract.choose(extract.read("Where does the junk filter move mail?", [passage(text, 0.6)]))
     assert sum(len(s.split()) for stretch in stretches for s in stretch.sentences) <= extract.WORDS
+
+
+def test_how_sure_to_be_grows_with_the_word_and_is_a_share_of_per_cent():
+    words = [abstain.threshold(word) for word in abstain.WORDS]
+    assert words == sorted(words)
+    assert words[0] == abstain.THRESHOLD
+    assert abstain.threshold("90 %") == abstain.threshold("90%") == abstain.threshold("90") == 0.9
+
+
+def test_a_generator_that_declines_by_itself_has_a_default_of_its_own():
+    assert abstain.threshold("likely", gate=0.1) == 0.1
+    assert abstain.threshold("sure", gate=0.1) == abstain.WORDS["sure"]

@@ -35,7 +35,7 @@ def test_llamaindex_streams_through_the_adapter():
 
 
 def test_an_unknown_generator_is_named_with_what_there_is():
-    with pytest.raises(ConfigError, match=r"'locl'.*local, echo.*provider"):
+    with pytest.raises(ConfigError, match=r"'locl'.*local, transformers, echo.*provider"):
         generator(Settings(generator="locl"))
 
 
