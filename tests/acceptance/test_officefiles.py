@@ -41,6 +41,7 @@ class Outcome:
     """empty: it gave text"""
     seconds: float
     memory: int
+    """bytes of the parser's processes, and what this one has grown by"""
 
 
 def _document(file: Path) -> SourceDocument:
@@ -55,7 +56,13 @@ def _document(file: Path) -> SourceDocument:
     )
 
 
-def _parsed(parser: Parser, file: Path) -> Outcome:
+def _memory() -> dict[int, int]:
+    """Bytes by process: this one, which other tests filled before, and its children."""
+    us = psutil.Process()
+    return {process.pid: process.memory_info().rss for process in (us, *us.children())}
+
+
+def _parsed(parser: Parser, file: Path, before: dict[int, int]) -> Outcome:
     document = _document(file)
     started = time.monotonic()
     reason = ""
@@ -66,15 +73,15 @@ def _parsed(parser: Parser, file: Path) -> Outcome:
     except ItemError as error:
         said = str(error)
         reason = next((short for words, short in HONEST.items() if words in said), said)
-    us = psutil.Process()
-    memory = sum(process.memory_info().rss for process in (us, *us.children()))
+    memory = sum(max(0, size - before.get(pid, 0)) for pid, size in _memory().items())
     return Outcome(file.relative_to(DATA).parts[0], file.name, reason, time.monotonic() - started, memory)
 
 
 @pytest.fixture(scope="module")
 def outcomes() -> list[Outcome]:
+    before = _memory()
     with Parser(Settings(parse_seconds=SECONDS)) as parser:
-        return [_parsed(parser, file) for file in sorted(DATA.rglob("*")) if file.is_file()]
+        return [_parsed(parser, file, before) for file in sorted(DATA.rglob("*")) if file.is_file()]
 
 
 def test_each_file_gives_text_or_a_reason(outcomes: list[Outcome]) -> None:

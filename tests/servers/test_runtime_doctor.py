@@ -10,11 +10,11 @@ import pytest
 from pydantic import SecretStr
 
 from assistant import weights
+from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.errors import ModelUnavailable
 from assistant.runtime.doctor import Check, diagnose
 from assistant.runtime.up import running, standard_processes
-from assistant.store import schema
 from assistant.store.secrets import KEY_FILE
 
 
@@ -30,7 +30,13 @@ def test_everything_up_is_everything_well(folder: Path, embedded: Settings) -> N
         weights.path(settings.embedder, settings)
     except ModelUnavailable as error:
         pytest.skip(str(error))
-    with running(settings, migrate=schema.migrate, processes=standard_processes(settings), fast=True):
+
+    def migrate(_url: str) -> None:
+        assistant = Assistant(settings)
+        assistant.migrate()
+        assistant.close()
+
+    with running(settings, migrate=migrate, processes=standard_processes(settings), fast=True):
         deadline = time.monotonic() + 60
         checks = report(settings)
         while failed := [check for check in checks.values() if not check.ok]:
