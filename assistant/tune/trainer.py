@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from peft.helpers import disable_input_dtype_casting
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from torch.utils.data import Sampler
@@ -232,7 +233,9 @@ def fit(
         callbacks=[Watch(folder, recipe, tell)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    # PEFT would make every layer's input float32, only for autocast to make it bfloat16 again.
+    with disable_input_dtype_casting(trainer.model, active=bf16()):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     state = trainer.state
     return {
         "history": state.log_history,

@@ -33,7 +33,7 @@ QUICK = ["--rank", "4", "--set", "accumulation=2", "--set", "evaluate_every=5", 
 def desk(settings: Settings, tmp_path: Path) -> Settings:
     (tmp_path / "models").mkdir()
     base = tiny.write_gguf(tmp_path / "models" / "tiny.gguf")
-    return settings.model_copy(update={"models": tmp_path / "models", "local_model": str(base)})
+    return settings.model_copy(update={"models": tmp_path / "models", "local_model": str(base), "threads": 1})
 
 
 def command(arguments: Sequence[str]) -> list[str]:
