@@ -19,7 +19,6 @@ from assistant.retrieve.hybrid import NEAR_DUPLICATE
 from assistant.retrieve.scope import Scope
 from assistant.store import pairs
 from assistant.store.db import Conn, Row
-from assistant.store.search import Filters
 from assistant.tune.pairs import Question
 
 DEPTH = 40
@@ -53,7 +52,8 @@ def mine(
 ) -> list[Example]:
     """An example for each question and each document that answers it, with `count` negatives if there are so many.
 
-    As of the question's moment, with the live space's vectors. The same store gives the same examples.
+    With the live space's vectors; what was written after the question is no negative. The same store gives
+    the same examples.
     """
     chance = random.Random(seed)  # noqa: S311 - a choice of examples, no secret
     space, embedder = assistant.live()
@@ -62,9 +62,8 @@ def mine(
     made: list[Example] = []
     for done, question in enumerate(questions, 1):
         progress("Mine", done, len(questions))
-        found = assistant.retriever.documents(
-            question.text, Scope(principal, Audience.INTERNAL, Filters(before=question.at)), limit=DEPTH
-        )
+        # Not as of its day: a document that states no date, or changed since, would be hidden, and is no news.
+        found = assistant.retriever.documents(question.text, Scope(principal, Audience.INTERNAL), limit=DEPTH)
         vector = embedder.encode_query(question.text)
         with assistant.database.writer() as connection:
             nearest = pairs.nearest(connection, space, sorted(question.relevant), vector, each=1)
@@ -93,6 +92,8 @@ def text_of(row: Row) -> str:
 
 def _negative(passage: Passage, question: Question, positive: Row, cosine: float) -> bool:
     if passage.document_id in question.relevant or passage.document_id == question.document:
+        return False
+    if passage.created_at and question.at and passage.created_at > question.at:
         return False
     words, others = set(passage.text.lower().split()), set(positive["text"].lower().split())
     alike = len(words & others) >= NEAR_DUPLICATE * max(1, len(words | others))

@@ -24,7 +24,7 @@ from assistant.retrieve.fusion import fuse
 from assistant.retrieve.hybrid import DEPTH
 from assistant.retrieve.scope import Scope
 from assistant.store import pairs
-from assistant.store.search import Candidate, Filters
+from assistant.store.search import Candidate
 from assistant.tune.negatives import everything, text_of
 from assistant.tune.pairs import Question
 
@@ -40,8 +40,8 @@ class Pool:
     """of each chunk"""
     texts: tuple[str, ...] = field(repr=False)
     titles: Mapping[int, str] = field(repr=False)
-    newer: Mapping[int, float] = field(repr=False)
-    """of tickets: seconds since 1970 when they were opened; an earlier question doesn't find them"""
+    written: Mapping[int, float] = field(repr=False)
+    """when they were written, in seconds since 1970; an earlier question finds only those that answer it"""
     questions: tuple[str, ...] = field(repr=False)
     asked: tuple[float, ...] = field(repr=False)
     """seconds since 1970, infinity where nothing is known"""
@@ -53,12 +53,11 @@ class Pool:
 def pool(assistant: Assistant, questions: Sequence[Question], *, progress: Progress) -> Pool:
     """What `questions` are ranked against."""
     with assistant.database.writer() as connection:
-        principal = everything(connection)
+        scope = Scope(everything(connection), Audience.INTERNAL)
         spread = pairs.some(connection, count=CHUNKS // 4)
     wanted = dict.fromkeys(document for question in questions for document in sorted(question.relevant))
     for done, question in enumerate(questions, 1):
         progress("Look up", done, len(questions))
-        scope = Scope(principal, Audience.INTERNAL, Filters(before=question.at))
         for ranked, _ in assistant.retriever.documents(question.text, scope, limit=NEAREST):
             wanted[ranked.document_id] = None
     with assistant.database.writer() as connection:
@@ -72,11 +71,7 @@ def pool(assistant: Assistant, questions: Sequence[Question], *, progress: Progr
         tuple(row["document_id"] for row in kept),
         tuple(text_of(row) for row in kept),
         {row["document_id"]: row["title"] for row in kept},
-        {
-            row["document_id"]: row["created_at"].timestamp()
-            for row in kept
-            if row["kind"] == "ticket" and row["created_at"]
-        },
+        {row["document_id"]: row["created_at"].timestamp() for row in kept if row["created_at"]},
         tuple(q.text for q in questions),
         tuple(q.at.timestamp() if q.at else float("inf") for q in questions),
         tuple(q.document for q in questions),
@@ -115,5 +110,5 @@ def ndcg(embedder: Embedder, given: Pool) -> list[float]:
 
 def _there(given: Pool, document: int, question: int) -> bool:
     """Whether the question could have found it."""
-    newer = given.newer.get(document, 0.0) > given.asked[question]
-    return not newer and document != given.own[question]
+    newer = given.written.get(document, 0.0) > given.asked[question]
+    return document in given.relevant[question] or not (newer or document == given.own[question])
