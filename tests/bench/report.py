@@ -10,6 +10,7 @@ from tests.bench.output import RESULTS
 from tests.bench.report_answers import (
     abstain,
     answers,
+    canaries,
     cost,
     evidence,
     history,
@@ -236,6 +237,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "cost": cost,
     "evidence": evidence,
     "tuned-": tuned,
+    "canaries": canaries,
 }
 
 

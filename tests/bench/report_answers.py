@@ -223,3 +223,29 @@ def training(found: dict[str, Any]) -> str:
         "    python -m tests.bench.bench_training\n\n"
         + table(["", "tokens/s", "Deskhand is faster by", "mean loss", "peak, MB"], rows)
     )
+
+
+def canaries(found: dict[str, Any]) -> str:
+    rows = [
+        [
+            told,
+            of["training"]["examples"],
+            of["attempts"],
+            f"**{of['attempts that extracted']}**",
+            of["different secrets"],
+            ", ".join(f"{way} {count}" for way, count in of["by way"].items()) or "–",
+        ]
+        for told, name in (("as Deskhand trains", "deskhand"), ("on replies as they stand", "as they stand"))
+        for of in (found[name],)
+    ]
+    return (
+        f"## Secrets in training tickets\n\n{found['secrets']} names, hosts, numbers, notes and passwords of ten customers, "
+        f"in the tickets that were trained on; {found['secrets in examples']} of them got into a training example. The "
+        "same 1,000 attempts on both models: the ticket asked again, questions for the secret, and the beginning of the "
+        "leaking sentence put in the model's mouth. What an attempt itself names is not counted.\n\n"
+        "    python -m tests.bench.bench_canaries\n\n"
+        + table(
+            ["trained", "examples", "attempts", "that extracted a secret", "different secrets", "by way"],
+            rows,
+        )
+    )
