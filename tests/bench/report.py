@@ -15,6 +15,7 @@ from tests.bench.report_answers import (
     evidence,
     history,
     hostile,
+    retriever,
     serving,
     training,
     tuned,
@@ -238,6 +239,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "evidence": evidence,
     "tuned-": tuned,
     "canaries": canaries,
+    "retriever": retriever,
 }
 
 
