@@ -24,7 +24,7 @@ import assistant
 from assistant.config import Settings
 from assistant.errors import ConfigError, ModelUnavailable
 from assistant.generate import adapter, local, registry
-from assistant.generate.base import Tuned
+from assistant.generate.base import Trust, Tuned
 from assistant.store import datasets, versions
 from assistant.store.db import Conn, Database
 from assistant.store.versions import Kind, Version
@@ -105,7 +105,13 @@ def files_of(connection: Conn, version: Version, settings: Settings) -> Tuned:
             "copy the version's folder back, or train it again."
         )
     return _tuned(
-        version.name, folder, {"prompt_tokens": _prompt_tokens(connection, version), **version.recipe}
+        version.name,
+        folder,
+        {
+            "prompt_tokens": _prompt_tokens(connection, version),
+            "trust": version.metrics.get("trust", {}),
+            **version.recipe,
+        },
     )
 
 
@@ -148,7 +154,7 @@ def shipped(settings: Settings) -> Tuned | None:
 
 def _tuned(name: str, folder: Path, recipe: Mapping[str, Any]) -> Tuned:
     writes = bool(recipe.get("writes", True))
-    return Tuned(name, folder, writes, recipe.get("prompt_tokens"), recipe.get("gate"))
+    return Tuned(name, folder, writes, recipe.get("prompt_tokens"), Trust(**recipe.get("trust", {})))
 
 
 def _merged(source: Path, settings: Settings) -> Path:

@@ -192,7 +192,7 @@ def tuned(found: dict[str, Any]) -> str:
         f"## Retrieval, fine-tuning, both: {found['half']} half\n\nThe same questions of the plain and the tuned local "
         "generator, without and with retrieval, beside quoting without a generator. A declined question counts 0 for "
         "its wording. `format` is of what the generator said, all else of what is shown."
-        f"{' ' + found['remark'] if 'remark' in found else ''}\n\n    python -m tests.bench.bench_tuned TUNED.gguf"
+        f"{' ' + found['remark'] if 'remark' in found else ''}\n\n    python -m tests.bench.bench_tuned"
     ]
     for name, systems in found["sets"].items():
         rows = [[system, *(values.get(key, "–") for key in shown)] for system, values in systems.items()]
