@@ -43,11 +43,14 @@ class Heard:
 
 
 def trusted(assistant: Assistant, version: Version, tuned: Tuned, progress: Progress) -> Tuned:
-    """The version with its trust, measured on its dataset's development part when that was never done, and kept."""
-    if "trust" in version.metrics:
+    """The version with its trust, measured on its dataset's development part when that was never done, and kept.
+
+    One that has no dataset any more is not trusted with more than its "no".
+    """
+    if "trust" in version.metrics or not version.dataset_hash:
         return tuned
     with assistant.database.writer() as connection:
-        dataset = datasets.get(connection, version.dataset_hash or datasets.LATEST)
+        dataset = datasets.get(connection, version.dataset_hash)
         _, cases = load(connection, dataset, part="dev", limit=MOST)
     found = measured(assistant, registry.generator(assistant.settings, tuned), cases, progress)
     told = {} if found == Trust() else asdict(found)
