@@ -372,12 +372,27 @@ def test_the_plain_model_is_measured_alone(
 # ── for a GPU server ─────────────────────────────────────────────────────────
 
 
-def test_an_adapter_is_published_as_vllm_loads_it(assistant: Assistant, tmp_path: Path) -> None:
+def test_an_adapter_is_published_as_vllm_and_another_deskhand_load_it(
+    assistant: Assistant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     version = tuned.version(assistant.database, assistant.settings)
+    with assistant.database.writer() as connection:
+        versions.measured(connection, version, {"trust": {"answers": 1.5, "declines": -2.5}})
     for _ in range(2):  # publishing again replaces it
         result = run("publish", "generator-1", "--to", str(tmp_path / "adapters"))
     place = tmp_path / "adapters" / "generator-1"
-    assert sorted(file.name for file in place.iterdir()) == ["README.md", adapter.CONFIG, adapter.WEIGHTS]
+    assert sorted(file.name for file in place.iterdir()) == [
+        "README.md",
+        adapter.CONFIG,
+        adapter.WEIGHTS,
+        live.RECIPE,
+    ]
+    monkeypatch.setattr(live, "SHIPPED", tmp_path / "adapters")
+    there = live.shipped(
+        assistant.settings.model_copy(update={"models": tmp_path / "elsewhere", "generator": "transformers"})
+    )
+    assert there
+    assert (there.name, there.trust) == ("generator-1", base.Trust(1.5, -2.5))
     folder = assistant.settings.models_folder / version.folder
     assert (place / adapter.WEIGHTS).read_bytes() == (folder / adapter.WEIGHTS).read_bytes()
     assert not (place / local.MERGED).exists()
