@@ -22,12 +22,12 @@ from assistant.errors import (
     SignInRefused,
     SourceError,
 )
-from assistant.surfaces.api import hooks
+from assistant.surfaces.api import hooks, login, oidc
 from assistant.surfaces.api.access import Desk
 from assistant.surfaces.api.guard import Guard
 from assistant.surfaces.api.pages import STATIC, Pages
 
-ROUTERS = (hooks.router,)
+ROUTERS = (hooks.router, login.router, oidc.router)
 STATUS: tuple[tuple[type[DeskhandError], int], ...] = (
     (NotRunning, 503),
     (ModelUnavailable, 503),
