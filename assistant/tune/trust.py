@@ -8,8 +8,10 @@ what it answered and one of what it declined, with as many answerable questions 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 
 from langchain_core.language_models import BaseChatModel
@@ -25,6 +27,8 @@ from assistant.store import datasets, versions
 from assistant.store.versions import Version
 from assistant.tune.cases import Case, Given, load, scored
 
+AT_ONCE = 8
+"""questions that are asked together, which the local generator answers together"""
 MOST = 200
 """questions that are asked"""
 FEWEST = 20
@@ -63,9 +67,10 @@ def measured(assistant: Assistant, model: BaseChatModel, cases: Sequence[Case], 
     """Ask every case, as it would be asked when live. With too few of a class only its "no" counts."""
     found: list[Heard] = []
     cases = [case for case in cases if case.passages]
-    for case in cases:
-        found.append(_heard(assistant, model, case))
-        progress(f"{base.name(model)}, how far to trust it", len(found), len(cases))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for heard in pool.map(functools.partial(_heard, assistant, model), cases):
+            found.append(heard)
+            progress(f"{base.name(model)}, how far to trust it", len(found), len(cases))
     return fitted(found)
 
 
