@@ -860,8 +860,7 @@ select c.id, c.title, c.created_at, c.updated_at, c.customer_id, coalesce(k.name
 from conversation c left join customer k on k.id = c.customer_id
 where c.principal_id = nullif(current_setting('deskhand.principal', true), '') and c.surface <> 'draft'
   and (%(before)s::timestamptz is null or (c.updated_at, c.id) < (%(before)s, %(id)s::uuid))
-  and (%(pattern)s::text is null or c.title ilike %(pattern)s or exists (
-    select from message m where m.conversation_id = c.id and not m.replaced and m.content ilike %(pattern)s))
+  and (%(pattern)s::text is null or c.title ilike %(pattern)s or c.id in (select said(%(pattern)s)))
 order by c.updated_at desc, c.id desc limit %(limit)s
 
 -- name: conversation_rename
@@ -894,13 +893,14 @@ order by m.id
 -- name: message_citations
 -- A passage may have been indexed anew since: then it is the one that still has the quote. What is gone, or no
 -- longer the reader's to read, has no title here.
-select x.message_id, x.marker, x.document_id, x.evidence, x.quote, d.id is not null as there, c.id, coalesce(c.text, '') as text,
+select x.message_id, x.marker, x.document_id, x.evidence, x.quote, coalesce(m.documents[x.marker] = 0, false) as file,
+  d.id is not null as there, c.id, coalesce(c.text, '') as text,
   coalesce(c.headings, '{}') as headings, c.page, coalesce(d.kind, 'document') as kind, coalesce(d.parent, '') as parent,
   coalesce(c.audience, d.audience, 'public') as audience, coalesce(c.role, '') as role,
   coalesce(c.is_solution, false) as is_solution, d.customer_id, coalesce(c.created_at, d.created_at) as created_at,
   coalesce(d.title, '') as title, coalesce(d.url, '') as url, coalesce(d.external_id, '') as external_id,
   coalesce(s.name, '') as source, t.status, t.solved_at, t.events
-from citation x
+from citation x join message m on m.id = x.message_id
 left join document d on d.id = x.document_id
 left join lateral (
   select * from chunk c where c.id = x.chunk_id
@@ -909,10 +909,6 @@ left join lateral (
 left join source s on s.id = d.source_id left join ticket t on t.document_id = d.id
 where x.message_id = any (%(messages)s)
 order by x.message_id, x.marker, x.span_start
-
--- name: conversation_all
-select c.id, c.title, c.surface, c.created_at, (select count(*) from message m where m.conversation_id = c.id) as messages
-from conversation c order by c.created_at desc limit %(limit)s
 
 -- name: message_next
 select nextval('message_id_seq') as id

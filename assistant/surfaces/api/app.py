@@ -23,7 +23,17 @@ from assistant.errors import (
     SignInRefused,
     SourceError,
 )
-from assistant.surfaces.api import chat, conversations, customers, escalations, hooks, login, oidc, sources
+from assistant.surfaces.api import (
+    chat,
+    conversations,
+    customers,
+    escalations,
+    files,
+    hooks,
+    login,
+    oidc,
+    sources,
+)
 from assistant.surfaces.api.access import Desk
 from assistant.surfaces.api.guard import Guard
 from assistant.surfaces.api.pages import STATIC, Pages
@@ -34,6 +44,7 @@ ROUTERS = (
     login.router,
     oidc.router,
     chat.router,
+    files.router,
     conversations.router,
     sources.router,
     customers.router,
