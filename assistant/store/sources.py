@@ -166,6 +166,12 @@ def resume(connection: Conn, source_id: int) -> None:
     connection.execute("update source set paused = '' where id = %s", (source_id,))
 
 
+def progress(row: Row) -> tuple[int, int]:
+    """Of a run's row with what is `pending`: documents read and indexed, of how many as far as is known."""
+    read = row["added"] + row["changed"] + row["unchanged"]
+    return max(read - row["pending"], 0), max(row["total"] or 0, read)
+
+
 def overview(connection: Conn) -> list[Row]:
     """One row a source: counts of documents, tickets, chunks, pending, failures, and its last run."""
     return connection.execute(SQL["overview"]).fetchall()

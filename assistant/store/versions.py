@@ -18,7 +18,7 @@ from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
 
 TRAINING_LOCK = 0x0D16
-"""first key of the advisory lock that whoever trains a version holds; the version's id is the second"""
+"""first key of the advisory lock that whoever trains or compares a version holds; the version's id is the second"""
 
 
 class Kind(StrEnum):
@@ -67,6 +67,17 @@ def claim(connection: Conn, version: Version) -> bool:
     key = (TRAINING_LOCK, version.id % 2**31)
     got = connection.execute("select pg_try_advisory_lock(%s, %s) as ok", key).fetchone()
     return bool(got and got["ok"])
+
+
+def claimed(connection: Conn) -> set[int]:
+    """Ids of the versions that somebody trains or compares at this moment."""
+    rows = connection.execute(SQL["version_claimed"], {"lock": TRAINING_LOCK})
+    return {int(row["id"]) for row in rows}
+
+
+def note(connection: Conn, version: Version, reason: str) -> None:
+    """Say what hindered a comparison; the version stays what it is."""
+    connection.execute(SQL["version_note"], {"id": version.id, "reason": reason})
 
 
 def progress(connection: Conn, version: Version, told: Mapping[str, Any]) -> bool:
