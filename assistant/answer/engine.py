@@ -23,6 +23,7 @@ from llama_index.core.base.response.schema import Response
 from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import QueryBundle
 
+from assistant import metrics
 from assistant.answer import abstain, cite, disagree, extract, prompt, rewrite
 from assistant.errors import ModelBusy, QuestionRejected
 from assistant.generate import base
@@ -117,6 +118,11 @@ class _Draft:
             citations=len(self.citations),
             confidence=round(self.confidence, 3),
             refused=bool(refusal),
+        )
+        metrics.answered(
+            declined=bool(refusal),
+            first=self.timings.get("first_token"),
+            whole=time.monotonic() - self.started,
         )
         return Done(
             Answer(

@@ -96,7 +96,9 @@ def summary(connection: Conn, *, since: dt.datetime) -> list[Row]:
 
 def counts(connection: Conn, *, since: dt.datetime) -> dict[str, int]:
     """How often each verdict was given; 0 is told too."""
-    said = {row["verdict"]: row["said"] for row in connection.execute(SQL["feedback_counts"], {"since": since})}
+    said = {
+        row["verdict"]: row["said"] for row in connection.execute(SQL["feedback_counts"], {"since": since})
+    }
     return {verdict.value: said.get(verdict.value, 0) for verdict in Verdict}
 
 

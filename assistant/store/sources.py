@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg.errors import LockNotAvailable
 
-from assistant.errors import ConfigError
+from assistant.errors import ConfigError, NotThere
 from assistant.store import schedule
 from assistant.store.db import Conn, Row
 from assistant.store.schedule import Job, Times
@@ -71,7 +71,7 @@ def get(connection: Conn, name: str) -> Source:
     row = connection.execute(SQL["source_by_name"], {"name": name}).fetchone()
     if row is None:
         known = ", ".join(s.name for s in everything(connection)) or "none yet"
-        raise ConfigError(f"There is no source «{name}». Known: {known}.")
+        raise NotThere(f"There is no source «{name}». Known: {known}.")
     return Source.of(row)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from assistant.errors import ConfigError
+from assistant.errors import ConfigError, NotThere
 from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
 
@@ -122,10 +122,10 @@ def reject(connection: Conn, version: Version, reason: str) -> None:
 
 
 def get(connection: Conn, name: str) -> Version:
-    """The version of that name. Raises `ConfigError` when there is none."""
+    """The version of that name. Raises `NotThere` when there is none."""
     row = connection.execute(SQL["version_get"], {"name": name}).fetchone()
     if row is None:
-        raise ConfigError(
+        raise NotThere(
             f"There is no version «{name}». Nothing was changed; `deskhand tune list` shows those there are."
         )
     return _version(row)

@@ -86,7 +86,9 @@ def losses(folder: Path, progress: Mapping[str, Any]) -> list[dict[str, float]]:
     names = {"step": "step", "loss": "loss", "eval_loss": "dev_loss"}
     told = [{names[key]: entry[key] for key in names if key in entry} for entry in history]
     every = max(1, len(told) // POINTS)
-    return [entry for n, entry in enumerate(told) if "dev_loss" in entry or ("loss" in entry and n % every == 0)]
+    return [
+        entry for n, entry in enumerate(told) if "dev_loss" in entry or ("loss" in entry and n % every == 0)
+    ]
 
 
 def plot(folder: Path) -> Path | None:

@@ -36,7 +36,9 @@ def start(assistant: Assistant, name: str, *, by: str) -> None:
         version = versions.get(connection, name)
         promotion.promotable(version)
         if version.id in versions.claimed(connection):
-            raise ConfigError(f"{name} is being compared already. Nothing was changed; its row tells when it is done.")
+            raise ConfigError(
+                f"{name} is being compared already. Nothing was changed; its row tells when it is done."
+            )
     folder = assistant.settings.models_folder / version.folder
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOG).open("ab") as out:
