@@ -786,20 +786,45 @@ where d.id = any (%(ids)s)
 -- name: conversation_add
 insert into conversation (title, surface) values (%(title)s, %(surface)s) returning id
 
+-- name: conversation_get
+-- One's own, or one that the transaction's link opens.
+select c.id, c.title, c.surface, c.customer_id, c.created_at, c.updated_at,
+  c.principal_id = nullif(current_setting('deskhand.principal', true), '') as mine, p.name as asked_by
+from conversation c left join principal p on p.id = c.principal_id
+where c.id = %(id)s
+
+-- name: conversation_go_on
+-- Of the reader's own. What it is about by now; a question about nobody in particular changes nothing.
+update conversation set updated_at = now(), customer_id = coalesce(%(customer)s, customer_id)
+where id = %(id)s returning id
+
 -- name: conversation_turns
 select role, content from (
-  select id, role, content from message where conversation_id = %(id)s order by id desc limit %(limit)s
+  select id, role, content from message where conversation_id = %(id)s and not replaced order by id desc limit %(limit)s
 ) m order by id
+
+-- name: conversation_replace
+-- A question, given by its own id or its answer's, with all that follows it.
+update message set replaced = true
+where conversation_id = %(conversation)s and not replaced and id >= (
+  select max(q.id) from message q
+  where q.conversation_id = %(conversation)s and q.role = 'user' and not q.replaced and q.id <= %(message)s
+    and exists (select from message m where m.id = %(message)s and m.conversation_id = %(conversation)s and not m.replaced))
+returning id
 
 -- name: conversation_all
 select c.id, c.title, c.surface, c.created_at, (select count(*) from message m where m.conversation_id = c.id) as messages
 from conversation c order by c.created_at desc limit %(limit)s
 
+-- name: message_next
+select nextval('message_id_seq') as id
+
 -- name: message_add
-insert into message (conversation_id, role, content, searched, confidence, refusal, model, timings, ticket_id,
-                     chunks, documents, vector, space_id)
-values (%(conversation)s, %(role)s, %(content)s, %(searched)s, %(confidence)s, %(refusal)s, %(model)s, %(timings)s,
-        %(ticket)s, %(chunks)s, %(documents)s, %(vector)s, %(space)s)
+insert into message (id, conversation_id, role, content, searched, confidence, refusal, model, timings, ticket_id,
+                     chunks, documents, vector, space_id, stopped)
+overriding system value
+values (coalesce(%(id)s, nextval('message_id_seq')), %(conversation)s, %(role)s, %(content)s, %(searched)s, %(confidence)s,
+        %(refusal)s, %(model)s, %(timings)s, %(ticket)s, %(chunks)s, %(documents)s, %(vector)s, %(space)s, %(stopped)s)
 returning id
 
 -- name: citation_add

@@ -66,8 +66,14 @@ alter table conversation add updated_at timestamptz not null default now();
 update conversation set updated_at = created_at;
 drop index conversation_principal;
 create index conversation_principal on conversation (principal_id, updated_at desc, id desc);
-alter table message add replaced boolean not null default false;
+alter table conversation drop constraint conversation_customer_id_fkey;
+alter table conversation add constraint conversation_customer_id_fkey
+  foreign key (customer_id) references customer on delete set null;
+alter table message
+  add replaced boolean not null default false,
+  add stopped boolean not null default false;
 comment on column message.replaced is 'it was asked again differently: no longer part of the conversation';
+comment on column message.stopped is 'whoever asked had read enough: the text is what there was by then';
 
 create table share (
   conversation_id uuid primary key references conversation on delete cascade,
@@ -142,7 +148,9 @@ def downgrade() -> None:
       drop policy shared on conversation;
       drop function shared, told;
       drop table share;
-      alter table message drop column replaced;
+      alter table message drop column replaced, drop column stopped;
+      alter table conversation drop constraint conversation_customer_id_fkey;
+      alter table conversation add constraint conversation_customer_id_fkey foreign key (customer_id) references customer;
       drop index conversation_principal;
       alter table conversation drop column updated_at;
       create index conversation_principal on conversation (principal_id, created_at desc);

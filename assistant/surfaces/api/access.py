@@ -39,7 +39,7 @@ COOKIE = "deskhand_session"
 CSRF = "X-CSRF-Token"
 SESSION = "session"
 """what only somebody who signed in may do, and no token: passwords, tokens"""
-TOKEN_SCOPES = ("chat", "admin")
+TOKEN_SCOPES = ("chat", "admin", "metrics")
 """what a token may be for"""
 ALL = frozenset({*TOKEN_SCOPES, SESSION})
 _SAFE = ("GET", "HEAD", "OPTIONS")
