@@ -52,6 +52,10 @@ def start(assistant: Assistant, name: str, *, by: str) -> None:
     threading.Thread(target=process.wait, daemon=True).start()  # so that it leaves no zombie
 
 
+def silent(_step: str, _done: int, _total: int) -> None:
+    """Progress that nobody watches."""
+
+
 def main(name: str, by: str) -> int:
     """0: the row says what came of it; 1: it could not be compared, and the row says why."""
     assistant = Assistant(settings())
@@ -60,7 +64,7 @@ def main(name: str, by: str) -> int:
         if not versions.claim(connection, version):
             return 0
         try:
-            verdict = promotion.promote(assistant, name, by=by, progress=lambda *_: None)
+            verdict = promotion.promote(assistant, name, by=by, progress=silent)
             promotion.keep(assistant, verdict)
             return 0
         except DeskhandError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,7 +76,7 @@ def promote(name: Line, wanted: Promotion, caller: Admin, assistant: Desk, respo
 
     if wanted.force.strip():
         promotion.promote(
-            assistant, name, by=caller.principal.id, force=wanted.force.strip(), progress=lambda *_: None
+            assistant, name, by=caller.principal.id, force=wanted.force.strip(), progress=promoting.silent
         )
         return Answering(state="live")
     promoting.start(assistant, name, by=caller.principal.id)
@@ -100,10 +99,12 @@ def _row(version: Version, folder: Path, *, working: bool) -> VersionRow:
     from assistant.tune import card
 
     told = version.progress
-    evaluated: Mapping[str, Any] = version.metrics.get("evaluated", {})
-    measured = list(evaluated.values())[-1:]
+    evaluated: dict[str, dict[str, Any]] = version.metrics.get("evaluated", {})
+    means = {name: float(e["value"]) for part in list(evaluated.values())[-1:] for name, e in part.items()}
     numbers = {
-        k: v for k, v in version.metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)
+        name: float(value)
+        for name, value in version.metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
     }
     training = version.state == "training" and told.get("steps")
     return VersionRow(
@@ -116,7 +117,7 @@ def _row(version: Version, folder: Path, *, working: bool) -> VersionRow:
         working=working,
         progress=told["step"] / told["steps"] if training else None,
         seconds_left=told.get("seconds_left") if training else None,
-        metrics=numbers | {name: e["value"] for part in measured for name, e in part.items()},
-        evaluated=dict(evaluated),
+        metrics=numbers | means,
+        evaluated=evaluated,
         losses=card.losses(folder, told),
     )

@@ -35,7 +35,9 @@ def page(request: Request, _: Reader) -> HTMLResponse:
 
 @router.get("/docs.css")
 def style(_: Reader) -> Response:
-    return Response((files(__package__) / "docs.css").read_text(encoding="utf-8"), media_type="text/css")
+    return Response(
+        (files("assistant.surfaces.api") / "docs.css").read_text(encoding="utf-8"), media_type="text/css"
+    )
 
 
 def described(schema: dict[str, Any]) -> dict[str, Any]:

@@ -187,8 +187,8 @@ class _Reply:
                     yield from self._last(event.answer)
         except DeskhandError as error:
             yield _event(_error(status(error), str(error)))
-        except Exception as error:
-            log.error("openai.unforeseen", error=type(error).__name__, exc_info=error)
+        except Exception:
+            log.exception("openai.unforeseen")
             yield _event(_error(500, "An error that Deskhand did not foresee. Nothing is lost; ask again."))
         yield "data: [DONE]\n\n"
 
