@@ -74,6 +74,8 @@ def promote(name: Line, wanted: Promotion, caller: Admin, assistant: Desk, respo
     from assistant.tune import promote as promotion
     from assistant.tune import promoting
 
+    with assistant.database.writer() as connection:
+        versions.get(connection, name)  # one that isn't there is told before what is lacking here
     if wanted.force.strip():
         promotion.promote(
             assistant, name, by=caller.principal.id, force=wanted.force.strip(), progress=promoting.silent
