@@ -10,7 +10,6 @@ from prometheus_client import Counter, Histogram
 SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 15.0, 30.0, 60.0)
 
 _answers = Counter("deskhand_answers", "Questions, by whether they were answered or declined.", ["outcome"])
-_failed = Counter("deskhand_answers_failed", "Questions that an error ended.", ["error"])
 _first = Histogram("deskhand_first_token_seconds", "Until the first word was shown.", buckets=SECONDS)
 _whole = Histogram("deskhand_answer_seconds", "Until an answer was whole.", buckets=SECONDS)
 
@@ -21,7 +20,3 @@ def answered(*, declined: bool, first: float | None, whole: float) -> None:
     _whole.observe(whole)
     if first is not None:
         _first.observe(first)
-
-
-def failed(error: Exception) -> None:
-    _failed.labels(type(error).__name__).inc()

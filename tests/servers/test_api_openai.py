@@ -110,9 +110,7 @@ def test_a_follow_up_is_understood_from_the_messages_before(web: Served) -> None
     talk = reply.model_extra["deskhand"]["conversation"]  # type: ignore[index]
     with web.assistant.database.reader(Principal(ADA), Audience.INTERNAL) as connection:
         stored = conversations.turns(connection, talk)
-    assert [turn.content for turn in stored][0] == "And for which protocol is it?", (
-        "what was said before is theirs"
-    )
+    assert stored[0].content == "And for which protocol is it?", "what was before is the client's to keep"
 
 
 def test_a_customer_can_be_named(web: Served) -> None:
