@@ -187,6 +187,22 @@ def link(connection: Conn, issuer: str, subject: str, person: str, *, name: str,
     connection.execute(SQL["login_link"], {"issuer": issuer, "subject": subject, "id": person})
 
 
+def has_link(connection: Conn, issuer: str, person: str) -> bool:
+    """Whether some subject of this provider is taken for that person."""
+    values = {"issuer": issuer, "id": person}
+    return connection.execute(SQL["login_link_of"], values).fetchone() is not None
+
+
+def unlink(connection: Conn, address: str) -> int:
+    """Forget who somebody is at identity providers, so that another account may come with the address."""
+    return connection.execute(SQL["login_unlink"], {"id": normal(address)}).rowcount
+
+
+def follow(connection: Conn, person: str, role: Role) -> None:
+    """The role that an identity provider's groups give: the provider decides, even about the last admin."""
+    connection.execute(SQL["login_role"], {"id": person, "role": role.value})
+
+
 # ── sessions ─────────────────────────────────────────────────────────────────
 
 

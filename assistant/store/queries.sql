@@ -592,6 +592,12 @@ select principal_id from login_link where issuer = %(issuer)s and subject = %(su
 -- name: login_link
 insert into login_link (issuer, subject, principal_id) values (%(issuer)s, %(subject)s, %(id)s)
 
+-- name: login_link_of
+select subject from login_link where issuer = %(issuer)s and principal_id = %(id)s limit 1
+
+-- name: login_unlink
+delete from login_link where principal_id = %(id)s
+
 -- name: session_add
 with old as (delete from session where expires_at < now()),
   seen as (update login set seen_at = now() where principal_id = %(id)s and not disabled returning principal_id)

@@ -28,6 +28,7 @@ from assistant.surfaces import (
     cli_escalations,
     cli_eval,
     cli_feedback,
+    cli_login,
     cli_models,
     cli_people,
     cli_sources,
@@ -59,6 +60,7 @@ app = typer.Typer(
 app.add_typer(cli_sources.source, name="source")
 app.add_typer(cli_sources.failure, name="failures")
 app.add_typer(cli_people.people, name="people")
+app.add_typer(cli_login.login, name="login")
 app.add_typer(cli_customers.customer, name="customer")
 app.add_typer(cli_tickets.ticket, name="ticket")
 app.add_typer(cli_erase.erase, name="erase")
@@ -99,6 +101,7 @@ def up() -> None:
         out.print(f"✓ Deskhand runs ({time.monotonic() - started:.1f} s). Ctrl-C stops it; nothing is lost.")
         out.print(f"  logs: {config.state / 'logs'} · sources: `deskhand source list` · try: `deskhand ask`")
         out.print(f"  web: {address(config.state)} (hooks of sources: /hooks/NAME)")
+        cli_login.hint()
         supervisor.wait()
 
 

@@ -21,8 +21,10 @@ from assistant.surfaces.api import (
     admin_sources,
     docs,
     hooks,
+    login,
     mcp,
     metrics,
+    oidc,
     openai,
     tokens,
 )
@@ -33,6 +35,8 @@ from assistant.surfaces.api.problems import problem, status
 
 ROUTERS = (
     hooks.router,
+    login.router,
+    oidc.router,
     tokens.router,
     admin_sources.router,
     admin_people.router,
