@@ -48,7 +48,9 @@ def test_answers_and_declines_are_counted_with_their_times(web: Served) -> None:
     for outcome in ("answered", "declined"):
         key = ("deskhand_answers_total", outcome)
         assert after[key] == before.get(key, 0) + 1
-    assert after[("deskhand_first_token_seconds_count",)] >= before[("deskhand_first_token_seconds_count",)] + 1
+    assert (
+        after[("deskhand_first_token_seconds_count",)] >= before[("deskhand_first_token_seconds_count",)] + 1
+    )
     assert after[("deskhand_answer_seconds_count",)] == before[("deskhand_answer_seconds_count",)] + 2
 
 

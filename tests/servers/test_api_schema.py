@@ -61,7 +61,9 @@ def test_random_requests_end_in_no_servers_error(web: Served, monkeypatch: pytes
             # Signed in anew each time: one of the operations is to sign out.
             response = case.call(headers={**(case.headers or {}), **signed_in(web)}, timeout=60)
             if response.status_code >= 500:
-                bad.append(f"{case.method} {case.formatted_path}: {response.status_code} {response.text[:300]}")
+                bad.append(
+                    f"{case.method} {case.formatted_path}: {response.status_code} {response.text[:300]}"
+                )
 
         with suppress(Unsatisfiable):  # an operation that takes nothing can't be asked wrongly
             ask()

@@ -9,7 +9,6 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel
 
 from assistant.evaluate import gaps, results
-from assistant.runtime import doctor
 from assistant.store import conversations, feedback
 from assistant.store.db import Row
 from assistant.surfaces.api.access import Caller, Desk, Role, needs
@@ -150,6 +149,8 @@ def audit(
 @router.get("/health")
 def health(_: Admin, assistant: Desk) -> list[Check]:
     """What `deskhand doctor` says; it takes some seconds."""
+    from assistant.runtime import doctor  # SQLAlchemy and Alembic, which nothing else needs
+
     return [
         Check(name=check.name, ok=check.ok, detail=check.detail, remedy=check.remedy)
         for check in doctor.diagnose(assistant.settings)

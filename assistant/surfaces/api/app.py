@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
+from assistant import traces
 from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.errors import DeskhandError
@@ -59,6 +60,7 @@ def create(settings: Settings) -> FastAPI:
         async with mcp.running(app):
             yield
         assistant.close()
+        traces.flush()
 
     api = FastAPI(title="Deskhand", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
     api.state.assistant = assistant
