@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
-from assistant import traces
+from assistant import servers, traces
 from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.errors import DeskhandError
@@ -20,24 +20,35 @@ from assistant.surfaces.api import (
     admin_people,
     admin_quality,
     admin_sources,
+    chat,
+    conversations,
+    customers,
     docs,
+    escalations,
     hooks,
     login,
     mcp,
     metrics,
     oidc,
     openai,
+    sources,
     tokens,
 )
 from assistant.surfaces.api.access import Desk
 from assistant.surfaces.api.guard import Guard
 from assistant.surfaces.api.pages import STATIC, Pages
 from assistant.surfaces.api.problems import problem, status
+from assistant.surfaces.api.stream import Runs
 
 ROUTERS = (
     hooks.router,
     login.router,
     oidc.router,
+    chat.router,
+    conversations.router,
+    sources.router,
+    customers.router,
+    escalations.router,
     tokens.router,
     admin_sources.router,
     admin_people.router,
@@ -54,16 +65,18 @@ log = structlog.get_logger()
 def create(settings: Settings) -> FastAPI:
     """The application with everything it needs, made once a process."""
     assistant = Assistant(settings)
+    runs = Runs(lambda: servers.redis_url(settings))
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncGenerator[None]:
         async with mcp.running(app):
             yield
+        runs.close()
         assistant.close()
         traces.flush()
 
     api = FastAPI(title="Deskhand", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
-    api.state.assistant = assistant
+    api.state.assistant, api.state.runs = assistant, runs
     api.add_middleware(Guard)
     api.get("/health", include_in_schema=False)(health)
     for router in ROUTERS:
