@@ -153,7 +153,7 @@ def health(_: Admin, assistant: Desk) -> list[Check]:
 
     return [
         Check(name=check.name, ok=check.ok, detail=check.detail, remedy=check.remedy)
-        for check in doctor.diagnose(assistant.settings)
+        for check in doctor.diagnose(assistant)
     ]
 
 
