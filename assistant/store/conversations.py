@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 
 from assistant.errors import ConfigError, NotThere
-from assistant.model import Answer, Evidence, Passage, Turn
+from assistant.model import Answer, Citation, Evidence, Passage, Turn
 from assistant.store import search
 from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
@@ -251,6 +251,11 @@ def reply(
             "stopped": stopped,
         },
     )
+    _cite(connection, message, answer.citations)
+    return message
+
+
+def _cite(connection: Conn, message: int, citations: Sequence[Citation]) -> None:
     with connection.cursor() as cursor:
         cursor.executemany(
             SQL["citation_add"],
@@ -265,10 +270,9 @@ def reply(
                     "start": citation.span[0],
                     "end": citation.span[1],
                 }
-                for citation in answer.citations
+                for citation in citations
             ],
         )
-    return message
 
 
 def _message(connection: Conn, conversation: UUID, values: dict[str, Any]) -> int:
