@@ -296,6 +296,11 @@ def _message(connection: Conn, conversation: UUID, values: dict[str, Any]) -> in
     return int(row["id"])
 
 
+def trail(connection: Conn, *, before: int | None = None, limit: int = 100) -> list[Row]:
+    """Who did what, the latest first; `before`: older than the entry with this id."""
+    return connection.execute(SQL["audit_page"], {"before": before, "limit": limit}).fetchall()
+
+
 def audit(
     connection: Conn, *, actor: str, action: str, object: str = "", detail: Mapping[str, Any] | None = None
 ) -> None:
