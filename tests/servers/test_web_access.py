@@ -24,6 +24,7 @@ OPEN = {
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("POST", "/hooks/{name}"),
+    ("GET", "/api/v1/session"),
     ("GET", "/api/v1/login"),
     ("POST", "/api/v1/login"),
     ("GET", "/api/v1/oidc/{provider}/start"),
