@@ -13,7 +13,7 @@ from pydantic import SecretStr, ValidationError
 
 from assistant import servers
 from assistant.config import Settings
-from assistant.errors import ConfigError, ItemError, SourceError
+from assistant.errors import ConfigError, ItemError, NotThere, SourceError
 from assistant.model import Audience, Passage, Principal
 from assistant.retrieve import about
 from assistant.retrieve.about import About
@@ -147,7 +147,7 @@ class Assistant:
         with self.database.reader(principal, Audience.INTERNAL) as connection:
             rows = search.customers(connection, name)
             if not rows:
-                raise ConfigError(
+                raise NotThere(
                     f"No customer «{name}» among the tickets you may read. Check the name, id or domain."
                 )
             if len({row["stands_for"] for row in rows}) > 1:

@@ -24,7 +24,7 @@ from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import QueryBundle
 
 from assistant.answer import abstain, cite, disagree, extract, prompt, rewrite
-from assistant.errors import ModelBusy, QuestionRejected
+from assistant.errors import ModelBusy
 from assistant.generate import base
 from assistant.model import TIMELINE, Answer, Citation, Passage, Turn
 from assistant.retrieve.cues import Listing, cues
@@ -64,9 +64,10 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """Verified text to append to what was sent before."""
+    """Verified text to append to what was sent before, and what it cites."""
 
     text: str
+    citations: tuple[Citation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +97,12 @@ class _Draft:
         start = len(self.text) + len(gap)
         self.timings.setdefault("first_token", time.monotonic() - self.started)
         self.text += gap + sentence
-        self.citations += [
+        cited = tuple(
             Citation(marker, self.passages[marker - 1], quote, (start, len(self.text)))
             for marker, quote in held
-        ]
-        return TextDelta(gap + sentence)
+        )
+        self.citations += cited
+        return TextDelta(gap + sentence, cited)
 
     @contextmanager
     def timed(self, step: str) -> Generator[None]:
@@ -172,7 +174,7 @@ class DeskQueryEngine(BaseQueryEngine):
         Raises `QuestionRejected` for a question that is empty or too long, `ModelBusy`
         when too many are being answered.
         """
-        question = self._checked(question)
+        question = rewrite.checked(question, self.question_max_chars)
         draft = _Draft(question, model=base.name(self.model))
         yield Status("searching")
         with draft.timed("rewrite"):
@@ -213,17 +215,6 @@ class DeskQueryEngine(BaseQueryEngine):
             return
         yield from self._otherwise(draft)
         yield draft.done()
-
-    def _checked(self, question: str) -> str:
-        question = question.strip()
-        if not any(character.isalnum() for character in question):
-            raise QuestionRejected("There was no question. Nothing was sent; write one and ask again.")
-        if len(question) > self.question_max_chars:
-            raise QuestionRejected(
-                f"The question has {len(question):,} characters and at most {self.question_max_chars:,} are "
-                "read. Nothing was sent; shorten it and ask again."
-            )
-        return question
 
     def _standalone(self, question: str, history: Sequence[Turn]) -> str:
         if not history:

@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Sequence
 from enum import StrEnum
 
-from assistant.errors import ConfigError
+from assistant.errors import ConfigError, NotThere
 from assistant.store.db import Conn, Row
 from assistant.store.history import CLOSED
 from assistant.store.sql import SQL
@@ -52,7 +52,7 @@ def add(
     """
     about = connection.execute(SQL["feedback_about"], {"message": message}).fetchone()
     if about is None:
-        raise ConfigError(
+        raise NotThere(
             f"You have no answer with the number {message}. Nothing was stored; `deskhand ask` prints the number "
             "under each answer, and only whoever asked can judge it (`--as`)."
         )

@@ -542,6 +542,109 @@ left join identity i on i.principal_id = p.id
 left join membership m on m.realm = i.realm and m.user_name = i.name
 group by p.id, p.name order by p.id
 
+-- ── logins, sessions, tokens ──────────────────────────────────────────────
+
+-- name: login_add
+insert into login (principal_id, role, password) values (%(id)s, %(role)s, %(password)s)
+on conflict (principal_id) do nothing
+returning principal_id
+
+-- name: login_all
+select l.principal_id as id, p.name, l.role, l.disabled, l.password is not null as local, l.created_at, l.seen_at,
+  array(select issuer from login_link k where k.principal_id = l.principal_id order by 1) as providers
+from login l join principal p on p.id = l.principal_id
+order by l.principal_id
+
+-- name: login_role
+update login set role = %(role)s where principal_id = %(id)s returning principal_id
+
+-- name: login_disable
+update login set disabled = %(disabled)s where principal_id = %(id)s returning principal_id
+
+-- name: login_password
+update login set password = %(password)s where principal_id = %(id)s returning principal_id
+
+-- name: login_admins
+-- Whether somebody can sign in, and none of them is an admin.
+select exists (select from login) and not exists (select from login where role = 'admin' and not disabled) as lost
+
+-- name: login_secret
+select password from login where principal_id = %(id)s and not disabled
+
+-- name: login_attempt
+-- No row: there were too many, and the last that counted is not long enough ago.
+insert into login_attempt as a (address) values (%(address)s)
+on conflict (address) do update set
+  failures = case when a.last_at < now() - make_interval(mins => %(minutes)s) then 1 else a.failures + 1 end,
+  last_at = now()
+where a.failures < %(attempts)s or a.last_at < now() - make_interval(mins => %(minutes)s)
+returning failures
+
+-- name: login_attempts_forget
+delete from login_attempt where last_at < now() - interval '1 day'
+
+-- name: login_attempt_clear
+delete from login_attempt where address = %(address)s
+
+-- name: login_linked
+select principal_id from login_link where issuer = %(issuer)s and subject = %(subject)s
+
+-- name: login_link
+insert into login_link (issuer, subject, principal_id) values (%(issuer)s, %(subject)s, %(id)s)
+
+-- name: login_link_of
+select subject from login_link where issuer = %(issuer)s and principal_id = %(id)s limit 1
+
+-- name: login_unlink
+delete from login_link where principal_id = %(id)s
+
+-- name: session_add
+with old as (delete from session where expires_at < now()),
+  seen as (update login set seen_at = now() where principal_id = %(id)s and not disabled returning principal_id)
+insert into session (hash, principal_id, expires_at)
+select %(hash)s, principal_id, now() + make_interval(days => %(days)s) from seen
+returning hash
+
+-- name: session_find
+-- Seen at most once a minute, so that a page's requests are reads.
+with s as (
+  select * from session where hash = %(hash)s and expires_at > now() and seen_at > now() - make_interval(hours => %(hours)s)
+), touched as (
+  update session t set seen_at = now() from s where t.hash = s.hash and s.seen_at < now() - interval '1 minute'
+)
+select l.principal_id as id, p.name, l.role
+from s join login l using (principal_id) join principal p on p.id = l.principal_id
+where not l.disabled
+
+-- name: session_close
+delete from session where hash = %(hash)s
+
+-- name: session_close_all
+delete from session where principal_id = %(id)s and hash <> %(but)s
+
+-- name: token_add
+insert into api_token (hash, principal_id, name, scopes, expires_at)
+values (%(hash)s, %(id)s, %(name)s, %(scopes)s, now() + make_interval(days => %(days)s))
+returning id
+
+-- name: token_all
+select id, name, scopes, created_at, expires_at, used_at from api_token
+where principal_id = %(id)s order by created_at desc, id
+
+-- name: token_drop
+delete from api_token where principal_id = %(id)s and id = %(token)s returning id
+
+-- name: token_find
+with t as (
+  select * from api_token where hash = %(hash)s and expires_at > now()
+), used as (
+  update api_token u set used_at = now() from t
+  where u.hash = t.hash and coalesce(t.used_at < now() - interval '1 minute', true)
+)
+select l.principal_id as id, p.name, l.role, t.scopes
+from t join login l using (principal_id) join principal p on p.id = l.principal_id
+where not l.disabled
+
 -- ── search ────────────────────────────────────────────────────────────────
 
 -- name: term_counts
@@ -689,20 +792,45 @@ where d.id = any (%(ids)s)
 -- name: conversation_add
 insert into conversation (title, surface) values (%(title)s, %(surface)s) returning id
 
+-- name: conversation_get
+-- One's own, or one that the transaction's link opens.
+select c.id, c.title, c.surface, c.customer_id, c.created_at, c.updated_at,
+  c.principal_id = nullif(current_setting('deskhand.principal', true), '') as mine, p.name as asked_by
+from conversation c left join principal p on p.id = c.principal_id
+where c.id = %(id)s
+
+-- name: conversation_go_on
+-- Of the reader's own. What it is about by now; a question about nobody in particular changes nothing.
+update conversation set updated_at = now(), customer_id = coalesce(%(customer)s, customer_id)
+where id = %(id)s returning id
+
 -- name: conversation_turns
 select role, content from (
-  select id, role, content from message where conversation_id = %(id)s order by id desc limit %(limit)s
+  select id, role, content from message where conversation_id = %(id)s and not replaced order by id desc limit %(limit)s
 ) m order by id
+
+-- name: conversation_replace
+-- A question, given by its own id or its answer's, with all that follows it.
+update message set replaced = true
+where conversation_id = %(conversation)s and not replaced and id >= (
+  select max(q.id) from message q
+  where q.conversation_id = %(conversation)s and q.role = 'user' and not q.replaced and q.id <= %(message)s
+    and exists (select from message m where m.id = %(message)s and m.conversation_id = %(conversation)s and not m.replaced))
+returning id
 
 -- name: conversation_all
 select c.id, c.title, c.surface, c.created_at, (select count(*) from message m where m.conversation_id = c.id) as messages
 from conversation c order by c.created_at desc limit %(limit)s
 
+-- name: message_next
+select nextval('message_id_seq') as id
+
 -- name: message_add
-insert into message (conversation_id, role, content, searched, confidence, refusal, model, timings, ticket_id,
-                     chunks, documents, vector, space_id)
-values (%(conversation)s, %(role)s, %(content)s, %(searched)s, %(confidence)s, %(refusal)s, %(model)s, %(timings)s,
-        %(ticket)s, %(chunks)s, %(documents)s, %(vector)s, %(space)s)
+insert into message (id, conversation_id, role, content, searched, confidence, refusal, model, timings, ticket_id,
+                     chunks, documents, vector, space_id, stopped)
+overriding system value
+values (coalesce(%(id)s, nextval('message_id_seq')), %(conversation)s, %(role)s, %(content)s, %(searched)s, %(confidence)s,
+        %(refusal)s, %(model)s, %(timings)s, %(ticket)s, %(chunks)s, %(documents)s, %(vector)s, %(space)s, %(stopped)s)
 returning id
 
 -- name: citation_add

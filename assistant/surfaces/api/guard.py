@@ -1,0 +1,78 @@
+"""What holds for every request and response: how large a body may be, and what a browser is told to refuse."""
+
+from __future__ import annotations
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY = 2 * 2**20
+"""bytes of a request; a route that takes files says how large those may be by itself"""
+OWN_LIMIT = ("/api/v1/files", "/hooks/")
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+TLS_ONLY = "max-age=31536000"
+
+
+class TooLarge(Exception):
+    pass
+
+
+class Guard:
+    """The outermost layer. Pure ASGI, so that a stream is passed on piece by piece."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun = False
+
+        async def answer(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                if scope["scheme"] == "https":
+                    headers.setdefault("Strict-Transport-Security", TLS_ONLY)
+                if scope["path"].startswith("/api/"):
+                    headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            limited = receive if scope["path"].startswith(OWN_LIMIT) else _limited(receive)
+            await self.app(scope, limited, answer)
+        except TooLarge:
+            if begun:
+                raise
+            problem = {
+                "detail": f"The request is larger than {BODY // 2**20} MB. Nothing was read or stored."
+            }
+            await JSONResponse(problem, 413)(scope, receive, answer)
+
+
+def _limited(receive: Receive) -> Receive:
+    seen = 0
+
+    async def counted() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > BODY:
+            raise TooLarge
+        return message
+
+    return counted
