@@ -12,5 +12,6 @@ export default defineConfig({
     // A data: URI would need an exception in the Content-Security-Policy.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    chunkSizeWarningLimit: 800,
   },
 });

@@ -7,7 +7,6 @@ import { ago } from "../lib/words";
 import { Button } from "../ui/Button";
 import { Dialog, FormDialog } from "../ui/Dialog";
 import { Field, Select } from "../ui/Field";
-import { Icon } from "../ui/Icon";
 import { MenuItem, Popover } from "../ui/Popover";
 import { Badge, Problem, Show } from "../ui/States";
 import { Table } from "../ui/Table";
@@ -69,7 +68,7 @@ export function Logins() {
               {
                 name: "",
                 show: (row) => (
-                  <Popover className="icon-button" role="menu" align="end" name={`Change ${row.email}`} label={<Icon name="more" />}>
+                  <Popover icon="more" role="menu" align="end" name={`Change ${row.email}`}>
                     {(close) => {
                       const ask = (what: "role" | "reset" | "disable") => () => {
                         close();

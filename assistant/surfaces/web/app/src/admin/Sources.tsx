@@ -6,7 +6,6 @@ import { ago, count, moment, number } from "../lib/words";
 import { Button } from "../ui/Button";
 import { Dialog, FormDialog } from "../ui/Dialog";
 import { Select } from "../ui/Field";
-import { Icon } from "../ui/Icon";
 import { MenuItem, Popover } from "../ui/Popover";
 import { Badge, Empty, Problem, Show } from "../ui/States";
 import { Table } from "../ui/Table";
@@ -99,7 +98,7 @@ function SourceView({ row, onAsk, reload }: { row: SourceRow; onAsk: (what: Aske
         <Button small icon="retry" busy={busy || row.state === "running"} onClick={() => act("sync", `A sync of ${row.name} begins.`)} disabled={paused}>
           Sync now
         </Button>
-        <Popover className="icon-button" name={`More for ${row.name}`} role="menu" align="end" label={<Icon name="more" />}>
+        <Popover icon="more" name={`More for ${row.name}`} role="menu" align="end">
           {(close) => {
             const pick = (action: () => void) => () => {
               close();

@@ -104,7 +104,7 @@ export function Chat({ chatKey, id, onBegun }: Props) {
           }
         />
         <div className="composer-place">
-          <Composer draftKey={id ?? "new"} busy={busy} files={!!session.features.files} onAsk={send} onStop={() => void stop()} onPasted={useReference}>
+          <Composer draftKey={id ?? "new"} busy={busy} longest={session.features.question_max_chars} files={session.features.max_file_mb} onAsk={send} onStop={() => void stop()} onPasted={useReference}>
             <CustomerPicker customer={customer} guessed={guessed} onPick={setCustomer} onShow={(shown) => setBeside({ customer: shown })} />
             <TicketPicker ticket={ticket} onPick={setTicket} onShow={(shown) => setBeside({ ticket: shown })} />
             <label className={onlyPublic ? "chip set toggle" : "chip toggle"} title="Nothing internal: what may be told to a customer">

@@ -1,13 +1,12 @@
 import { type ClipboardEvent, type DragEvent, type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
 import { query, request, said } from "../lib/api";
 import type { Id } from "../lib/types";
+import { number } from "../lib/words";
 import { IconButton } from "../ui/Button";
 import { Icon } from "../ui/Icon";
 import { toast } from "../ui/Toasts";
 
-export const LONGEST = 10_000;
 const FILES = 5;
-const FILE_BYTES = 10 * 2 ** 20;
 
 export interface Attached {
   id: Id;
@@ -18,7 +17,10 @@ interface Props {
   /** Under which an unsent text is kept over a reload. */
   draftKey: string;
   busy: boolean;
-  files: boolean;
+  /** Characters of a question at most. */
+  longest: number;
+  /** MB of a file at most; 0: none can be added. */
+  files: number;
   onAsk: (text: string, files: Attached[]) => void;
   onStop: () => void;
   /** A single pasted word that may be a ticket; true when it was one and became the context. */
@@ -27,7 +29,7 @@ interface Props {
 }
 
 /** Where a question is written: Enter asks, Shift+Enter begins a new line. */
-export function Composer({ draftKey, busy, files, onAsk, onStop, onPasted, children }: Props) {
+export function Composer({ draftKey, busy, longest, files, onAsk, onStop, onPasted, children }: Props) {
   const kept = `deskhand-draft-${draftKey}`;
   const [text, setText] = useState(() => sessionStorage.getItem(kept) ?? "");
   const [attached, setAttached] = useState<Attached[]>([]);
@@ -35,7 +37,7 @@ export function Composer({ draftKey, busy, files, onAsk, onStop, onPasted, child
   const [over, setOver] = useState(false);
   const area = useRef<HTMLTextAreaElement>(null);
   const input = useRef<HTMLInputElement>(null);
-  const tooLong = text.length > LONGEST;
+  const tooLong = text.length > longest;
   const ready = text.trim() !== "" && !tooLong && !reading;
 
   useEffect(() => {
@@ -66,8 +68,8 @@ export function Composer({ draftKey, busy, files, onAsk, onStop, onPasted, child
     if (!(await onPasted(value))) setText(value);
   };
   const add = async (chosen: File[]) => {
-    const fit = chosen.filter((file) => file.size <= FILE_BYTES).slice(0, FILES - attached.length);
-    if (fit.length < chosen.length) toast(`At most ${FILES} files of 10 MB each go with a question.`);
+    const fit = chosen.filter((file) => file.size <= files * 2 ** 20).slice(0, FILES - attached.length);
+    if (fit.length < chosen.length) toast(`At most ${FILES} files of ${files} MB each go with a question.`);
     setReading(true);
     try {
       for (const file of fit) {
@@ -124,12 +126,12 @@ export function Composer({ draftKey, busy, files, onAsk, onStop, onPasted, child
         </ul>
       )}
       <p id="question-length" className={tooLong ? "length over" : "length"} role="status">
-        {text.length > LONGEST * 0.9 && `${text.length.toLocaleString("en-GB")} of ${LONGEST.toLocaleString("en-GB")} characters`}
+        {text.length > longest * 0.9 && `${number(text.length)} of ${number(longest)} characters`}
         {tooLong && ". Shorten it to ask."}
       </p>
       <div className="composer-bar">
         {children}
-        {files && (
+        {files > 0 && (
           <>
             <IconButton icon="clip" label="Add a file to this question" onClick={() => input.current?.click()} />
             <input ref={input} type="file" hidden multiple onChange={(event) => void add([...(event.target.files ?? [])])} />

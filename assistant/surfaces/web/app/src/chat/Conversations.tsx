@@ -122,7 +122,7 @@ function Row({ row, current, onAsk }: { row: ConversationRow; current: boolean; 
           </span>
         )}
       </Link>
-      <Popover className="icon-button" name={`Actions for ${title}`} role="menu" align="end" label={<Icon name="more" />}>
+      <Popover icon="more" name={`Actions for ${title}`} role="menu" align="end">
         {(close) => {
           const ask = (what: Asked["what"]) => () => {
             close();

@@ -18,7 +18,7 @@ const marked = new Marked({
     {
       name: "cite",
       level: "inline",
-      start: (text: string) => text.search(/\[\d/),
+      start: (text: string) => text.search(/ ?\[\d/),
       tokenizer: (text: string) => {
         const found = /^ ?\[(\d{1,3})\](?!\()/.exec(text);
         return found ? { type: "cite", raw: found[0], marker: Number(found[1]) } : undefined;
@@ -27,6 +27,10 @@ const marked = new Marked({
   ],
 });
 
+/** Stand around words that are to be marked, and are found again wherever Markdown has put the words. */
+export const FROM = "\ue000";
+export const TO = "\ue001";
+
 export type Cite = (marker: number, key: string) => ReactNode;
 
 /** Sentences in a row that share a marker show it once, after the last of them. */
@@ -34,24 +38,42 @@ const REPEATED = /\s*((?:\[\d+\])+)(?=[^[\]\n]*\1(?!\[))/g;
 
 const ENTITIES: Record<string, string> = { amp: "&", lt: "<", gt: ">", quot: '"', "#39": "'", nbsp: "\u00a0" };
 
-function plain(text: string): string {
-  return text.replace(/&(amp|lt|gt|quot|#39|nbsp);/g, (whole, name: string) => ENTITIES[name] ?? whole);
+/** How one text is shown: what a citation becomes, and whether the words at this point are marked. */
+interface Showing {
+  cite?: Cite;
+  marked: boolean;
+}
+
+function literal(text: string, how: Showing): ReactNode {
+  const pieces = text.split(/([\ue000\ue001])/);
+  if (pieces.length === 1) return how.marked && text ? <mark>{text}</mark> : text;
+  return pieces.map((piece, at) => {
+    if (piece === FROM || piece === TO) how.marked = piece === FROM;
+    else if (piece) return <Fragment key={at}>{literal(piece, how)}</Fragment>;
+    return null;
+  });
+}
+
+function plain(text: string, how: Showing): ReactNode {
+  return literal(
+    text.replace(/&(amp|lt|gt|quot|#39|nbsp);/g, (whole, name: string) => ENTITIES[name] ?? whole),
+    how,
+  );
 }
 
 export const Markdown = memo(function Markdown({ text, cite }: { text: string; cite?: Cite }) {
   const tokens = marked.lexer(cite ? text.replace(REPEATED, "") : text);
-  return <div className="prose">{blocks(tokens, cite)}</div>;
+  return <div className="prose">{blocks(tokens, { cite, marked: false })}</div>;
 });
 
-function blocks(tokens: Token[], cite?: Cite): ReactNode {
-  return tokens.map((token, at) => <Fragment key={at}>{block(token, cite)}</Fragment>);
+function blocks(tokens: Token[], how: Showing): ReactNode {
+  return tokens.map((token, at) => <Fragment key={at}>{block(token, how)}</Fragment>);
 }
 
-function block(token: Token, cite?: Cite): ReactNode {
-  const inner = () => inline((token as Tokens.Generic).tokens ?? [], cite);
+function block(token: Token, how: Showing): ReactNode {
+  const inner = () => inline((token as Tokens.Generic).tokens ?? [], how);
   switch (token.type) {
     case "space":
-    case "def":
       return null;
     case "heading":
       // The page has its own headings: those of an answer begin below them.
@@ -59,33 +81,33 @@ function block(token: Token, cite?: Cite): ReactNode {
     case "paragraph":
       return <p>{inner()}</p>;
     case "text":
-      return (token as Tokens.Text).tokens ? inner() : plain((token as Tokens.Text).text);
+      return (token as Tokens.Text).tokens ? inner() : plain((token as Tokens.Text).text, how);
     case "code":
-      return <Code {...(token as Tokens.Code)} />;
+      return <Code code={token as Tokens.Code}>{literal((token as Tokens.Code).text, how)}</Code>;
     case "blockquote":
-      return <blockquote>{blocks((token as Tokens.Blockquote).tokens, cite)}</blockquote>;
+      return <blockquote>{blocks((token as Tokens.Blockquote).tokens, how)}</blockquote>;
     case "list":
-      return <List list={token as Tokens.List} cite={cite} />;
+      return list(token as Tokens.List, how);
     case "table":
-      return <Table table={token as Tokens.Table} cite={cite} />;
+      return table(token as Tokens.Table, how);
     case "hr":
       return <hr />;
     default:
-      return <p>{token.raw}</p>;
+      return <p>{literal(token.raw, how)}</p>;
   }
 }
 
-function inline(tokens: Token[], cite?: Cite): ReactNode {
-  return tokens.map((token, at) => <Fragment key={at}>{span(token, at, cite)}</Fragment>);
+function inline(tokens: Token[], how: Showing): ReactNode {
+  return tokens.map((token, at) => <Fragment key={at}>{span(token, at, how)}</Fragment>);
 }
 
-function span(token: Token, at: number, cite?: Cite): ReactNode {
-  const inner = () => inline((token as Tokens.Generic).tokens ?? [], cite);
+function span(token: Token, at: number, how: Showing): ReactNode {
+  const inner = () => inline((token as Tokens.Generic).tokens ?? [], how);
   switch (token.type) {
     case "text":
-      return (token as Tokens.Text).tokens ? inner() : plain((token as Tokens.Text).text);
+      return (token as Tokens.Text).tokens ? inner() : plain((token as Tokens.Text).text, how);
     case "escape":
-      return (token as Tokens.Escape).text;
+      return literal((token as Tokens.Escape).text, how);
     case "strong":
       return <strong>{inner()}</strong>;
     case "em":
@@ -93,18 +115,22 @@ function span(token: Token, at: number, cite?: Cite): ReactNode {
     case "del":
       return <del>{inner()}</del>;
     case "codespan":
-      return <code>{(token as Tokens.Codespan).text}</code>;
+      return <code>{literal((token as Tokens.Codespan).text, how)}</code>;
     case "br":
       return <br />;
     case "cite":
-      return cite ? cite((token as Tokens.Generic).marker as number, `${at}`) : token.raw;
+      return how.cite ? how.cite((token as Tokens.Generic).marker as number, `${at}`) : token.raw;
     case "link":
-      return <Outside url={(token as Tokens.Link).href}>{inner()}</Outside>;
+      return <Outside url={bare((token as Tokens.Link).href)}>{inner()}</Outside>;
     case "image":
-      return <Outside url={(token as Tokens.Image).href}>{(token as Tokens.Image).text || "picture"}</Outside>;
+      return <Outside url={bare((token as Tokens.Image).href)}>{literal((token as Tokens.Image).text || "picture", how)}</Outside>;
     default:
-      return token.raw;
+      return literal(token.raw, how);
   }
+}
+
+function bare(text: string): string {
+  return text.replace(/[\ue000\ue001]/g, "");
 }
 
 export function Outside({ url, children }: { url: string; children: ReactNode }) {
@@ -117,45 +143,45 @@ export function Outside({ url, children }: { url: string; children: ReactNode })
   );
 }
 
-function Code({ text, lang }: Tokens.Code) {
+function Code({ code: { text, lang }, children }: { code: Tokens.Code; children: ReactNode }) {
   return (
     <div className="code">
       <pre tabIndex={0} aria-label={lang ? `Code, ${lang}` : "Code"}>
-        <code>{text}</code>
+        <code>{children}</code>
       </pre>
-      <IconButton icon="copy" label="Copy the code" onClick={() => void copy(text)} />
+      <IconButton icon="copy" label="Copy the code" onClick={() => void copy(bare(text))} />
     </div>
   );
 }
 
-function List({ list, cite }: { list: Tokens.List; cite?: Cite }) {
-  const items = list.items.map((item, at) => (
+function list(shown: Tokens.List, how: Showing): ReactNode {
+  const items = shown.items.map((item, at) => (
     <li key={at}>
       {item.task && (item.checked ? "☑ " : "☐ ")}
-      {blocks(item.tokens, cite)}
+      {blocks(item.tokens, how)}
     </li>
   ));
-  return list.ordered ? <ol start={list.start || 1}>{items}</ol> : <ul>{items}</ul>;
+  return shown.ordered ? <ol start={shown.start || 1}>{items}</ol> : <ul>{items}</ul>;
 }
 
-function Table({ table, cite }: { table: Tokens.Table; cite?: Cite }) {
+function table(shown: Tokens.Table, how: Showing): ReactNode {
   return (
-    <div className="table-scroll" tabIndex={0} role="region" aria-label="Table">
+    <div className="table-scroll" tabIndex={0} role="group" aria-label="Table">
       <table>
         <thead>
           <tr>
-            {table.header.map((cell, at) => (
+            {shown.header.map((cell, at) => (
               <th key={at} scope="col">
-                {inline(cell.tokens, cite)}
+                {inline(cell.tokens, how)}
               </th>
             ))}
           </tr>
         </thead>
         <tbody>
-          {table.rows.map((row, at) => (
+          {shown.rows.map((row, at) => (
             <tr key={at}>
               {row.map((cell, column) => (
-                <td key={column}>{inline(cell.tokens, cite)}</td>
+                <td key={column}>{inline(cell.tokens, how)}</td>
               ))}
             </tr>
           ))}

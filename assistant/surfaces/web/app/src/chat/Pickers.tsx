@@ -23,10 +23,11 @@ export function CustomerPicker({ customer, guessed, onPick, onShow }: CustomerPr
     <span className={shown ? "chip set" : "chip"}>
       <Popover
         className="chip-button"
-        name={shown ? `Customer: ${shown.name}. Change` : "Choose a customer"}
+        name="Choose a customer"
         label={
           <>
             <Icon name="person" size={16} />
+            {shown && <span className="visually-hidden">Customer:</span>}
             <span className="chip-text">{shown ? shown.name : "Customer"}</span>
             {!customer && guessed && <span className="chip-note">guessed</span>}
           </>
@@ -122,10 +123,11 @@ export function TicketPicker({ ticket, onPick, onShow }: TicketProps) {
     <span className={ticket ? "chip set" : "chip"}>
       <Popover
         className="chip-button"
-        name={ticket ? `Ticket ${ticket.external_id}. Change` : "Choose a ticket"}
+        name="Choose a ticket"
         label={
           <>
             <Icon name="ticket" size={16} />
+            {ticket && <span className="visually-hidden">Ticket</span>}
             <span className="chip-text">{ticket ? `#${ticket.external_id}` : "Ticket"}</span>
           </>
         }

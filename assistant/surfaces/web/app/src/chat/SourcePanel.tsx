@@ -1,4 +1,4 @@
-import { type ReactNode, useEffect, useRef } from "react";
+import { useEffect, useRef } from "react";
 import { query } from "../lib/api";
 import { useLoad } from "../lib/load";
 import type { Message, Source } from "../lib/types";
@@ -7,7 +7,7 @@ import { Icon } from "../ui/Icon";
 import { Problem } from "../ui/States";
 import { Kind } from "./Citation";
 import { SourceVerdict } from "./Feedback";
-import { Outside } from "./Markdown";
+import { FROM, Markdown, Outside, TO } from "./Markdown";
 import { Panel } from "./Panel";
 
 /** A source at the quoted words, with what stands around them. */
@@ -45,9 +45,17 @@ export function SourcePanel({ source, answer, onClose }: { source: Source; answe
       )}
       {!gone && (
         <div className="passage">
-          {now?.before && <p className="around">{now.before}</p>}
+          {now?.before && (
+            <div className="around">
+              <Markdown text={now.before} />
+            </div>
+          )}
           <Quoted source={source.text ? source : (now ?? source)} />
-          {now?.after && <p className="around">{now.after}</p>}
+          {now?.after && (
+            <div className="around">
+              <Markdown text={now.after} />
+            </div>
+          )}
         </div>
       )}
     </Panel>
@@ -56,25 +64,32 @@ export function SourcePanel({ source, answer, onClose }: { source: Source; answe
 
 /** The passage with its quotes marked, scrolled to the first. */
 function Quoted({ source }: { source: Source }) {
-  const first = useRef<HTMLElement>(null);
+  const box = useRef<HTMLDivElement>(null);
   useEffect(() => {
-    first.current?.scrollIntoView({ block: "center" });
+    box.current!.querySelector("mark")?.scrollIntoView({ block: "center" });
   }, [source]);
-  // The offsets count code points; a string here counts UTF-16 units.
-  const characters = [...source.text];
-  const pieces: ReactNode[] = [];
+  return (
+    <div ref={box}>
+      <Markdown text={marked(source)} />
+    </div>
+  );
+}
+
+/** What makes a line a heading, an item or a row: a mark begins after it, or it would no longer be one. */
+const PREFIX = /^(?:\s|[>#|*+-]|\d+[.)])*/;
+
+function marked(source: Source): string {
+  // The offsets count code points; a string here counts UTF-16 units. What stands for a mark is nobody's text.
+  const characters = [...source.text].map((one) => (one === FROM || one === TO ? " " : one));
+  let text = "";
   let at = 0;
   for (const quote of [...source.quotes].sort((a, b) => a.start - b.start)) {
     const start = Math.max(at, quote.start);
     if (quote.end <= start) continue;
-    pieces.push(characters.slice(at, start).join(""));
-    pieces.push(
-      <mark key={start} ref={pieces.length === 1 ? first : undefined}>
-        {characters.slice(start, quote.end).join("")}
-      </mark>,
-    );
+    text += characters.slice(at, start).join("");
+    const lines = characters.slice(start, quote.end).join("").split("\n");
+    text += lines.map((line, n) => (n || text === "" || text.endsWith("\n") ? line.replace(PREFIX, (prefix) => prefix + FROM) : FROM + line) + TO).join("\n");
     at = quote.end;
   }
-  pieces.push(characters.slice(at).join(""));
-  return <p className="quoted">{pieces}</p>;
+  return text + characters.slice(at).join("");
 }

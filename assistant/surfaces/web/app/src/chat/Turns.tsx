@@ -5,7 +5,6 @@ import { Icon } from "../ui/Icon";
 import { Problem } from "../ui/States";
 import { copy } from "../ui/Toasts";
 import { AnswerView, Working } from "./AnswerView";
-import { LONGEST } from "./Composer";
 import type { Turn, useThread } from "./thread";
 
 interface Props {
@@ -82,7 +81,7 @@ const Answer = memo(function Answer({ at, turn, question, writing, onAgain, onSo
 const Question = memo(function Question({ at, text, disabled, onAgain }: { at: number; text: string; disabled: boolean; onAgain: Props["onAgain"] }) {
   const [editing, setEditing] = useState<string | null>(null);
   const send = () => {
-    if (!editing?.trim() || editing.length > LONGEST) return;
+    if (!editing?.trim()) return;
     onAgain(at, editing.trim());
     setEditing(null);
   };
@@ -99,7 +98,7 @@ const Question = memo(function Question({ at, text, disabled, onAgain }: { at: n
   if (editing !== null) {
     return (
       <div className="question editing">
-        <textarea aria-label="Edit the question" autoFocus rows={3} maxLength={LONGEST} value={editing} onChange={(e) => setEditing(e.target.value)} onKeyDown={key} />
+        <textarea aria-label="Edit the question" autoFocus rows={3} value={editing} onChange={(e) => setEditing(e.target.value)} onKeyDown={key} />
         <div className="question-edit">
           <Button small look="quiet" onClick={() => setEditing(null)}>
             Cancel

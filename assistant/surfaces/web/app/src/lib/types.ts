@@ -13,7 +13,14 @@ export interface Person {
 export interface Session {
   person: Person;
   csrf: string;
-  features: Record<string, boolean | undefined>;
+  features: {
+    /** May work on what others handed over. */
+    escalate: boolean;
+    /** Signs in with a password of Deskhand's own. */
+    local: boolean;
+    question_max_chars: number;
+    max_file_mb: number;
+  };
 }
 
 export interface LoginWays {

@@ -1,10 +1,10 @@
 import { type FormEvent, useState } from "react";
 import { Conversations } from "../chat/Conversations";
-import { api } from "../lib/api";
+import { api, keepToken } from "../lib/api";
 import { useAction, useLoad } from "../lib/load";
 import { Link } from "../lib/route";
 import { atLeast, useSession } from "../lib/session";
-import type { Id, Page } from "../lib/types";
+import type { Id, Page, Session } from "../lib/types";
 import { ago, day } from "../lib/words";
 import { Button } from "../ui/Button";
 import { Dialog, FormDialog } from "../ui/Dialog";
@@ -44,7 +44,7 @@ export function Account() {
           {session.person.name} · {{ agent: "Agent", owner: "Knowledge owner", admin: "Admin" }[session.person.role]}
         </p>
         <Tokens />
-        {session.features.password !== false && <Password />}
+        {session.features.local && <Password />}
       </div>
     </Shell>
   );
@@ -162,6 +162,8 @@ function Password() {
     if (busy) return;
     if (await run(() => api.post("/password", { old: form.get("old"), new: form.get("new") }))) {
       target.reset();
+      // The session is a new one, and so is its token.
+      keepToken((await api.get<Session>("/session")).csrf);
       toast("Your password was changed.");
     }
   };
@@ -172,7 +174,7 @@ function Password() {
       </header>
       <form className="stack" onSubmit={change}>
         <Field label="Old password" name="old" type="password" autoComplete="current-password" required />
-        <Field label="New password" name="new" type="password" autoComplete="new-password" required minLength={12} hint="At least 12 characters; a few words together are good." />
+        <Field label="New password" name="new" type="password" autoComplete="new-password" required minLength={10} hint="At least 10 characters; a few words together are good." />
         <Problem text={error} />
         <div>
           <Button type="submit" busy={busy}>

@@ -97,6 +97,7 @@ function One({ id }: { id: string }) {
                   <span>{ago(item.created_at)}</span>
                   {item.changed_by && <span>{capital(item.state)} by {item.changed_by}</span>}
                 </p>
+                <h2 className="visually-hidden">What goes with it</h2>
                 <Packet found={item} />
                 <Problem text={error} />
                 <p className="panel-actions">

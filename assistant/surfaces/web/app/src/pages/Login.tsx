@@ -53,10 +53,19 @@ function Ways({ onIn, email = "" }: { onIn: () => void; email?: string }) {
   );
 }
 
-/** What the identity provider's way back had to say, where it went wrong. */
+const PROBLEMS: Record<string, string> = {
+  state: "The sign-in took too long, or was begun in another window. Start it again.",
+  refused: "Your organisation’s sign-in refused it. Try again, or ask whoever runs it.",
+  group: "None of your groups may come in here. Ask an administrator of Deskhand.",
+  taken: "This address belongs to another account of your organisation’s sign-in. Ask an administrator of Deskhand.",
+  disabled: "Your login here is disabled. Ask an administrator of Deskhand.",
+  unavailable: "Your organisation’s sign-in can’t be reached. Try again in a moment.",
+};
+
+/** What went wrong on the way back from an identity provider. */
 function Refused() {
-  const said = new URLSearchParams(location.search).get("login_error");
-  return said ? <Problem text={said} /> : null;
+  const code = new URLSearchParams(location.search).get("problem");
+  return code ? <Problem text={PROBLEMS[code] ?? PROBLEMS.refused!} /> : null;
 }
 
 function Local({ onIn, email }: { onIn: () => void; email: string }) {

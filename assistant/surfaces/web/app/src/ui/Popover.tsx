@@ -2,11 +2,12 @@ import { type KeyboardEvent, type ReactNode, useEffect, useId, useRef, useState 
 import { Icon, type IconName } from "./Icon";
 
 interface Props {
-  /** Attributes of the button that opens it. */
+  /** What it is, for a screen reader; also the button's name where that is only an icon. */
+  name: string;
+  icon?: IconName;
+  /** The button's content, where it isn't only an icon. */
+  label?: ReactNode;
   className?: string;
-  label: ReactNode;
-  /** What the button says to a screen reader, where its content doesn't. */
-  name?: string;
   align?: "start" | "end";
   role?: "dialog" | "menu";
   onOpen?: () => void;
@@ -16,7 +17,7 @@ interface Props {
 const GAP = 6;
 
 /** The browser's own popover: in the top layer, closed by Escape or a click elsewhere; placed beside its button. */
-export function Popover({ className = "button quiet", label, name, align = "start", role = "dialog", onOpen, children }: Props) {
+export function Popover({ className = "icon-button", icon, label, name, align = "start", role = "dialog", onOpen, children }: Props) {
   const button = useRef<HTMLButtonElement>(null);
   const panel = useRef<HTMLDivElement>(null);
   const [open, setOpen] = useState(false);
@@ -57,12 +58,12 @@ export function Popover({ className = "button quiet", label, name, align = "star
         popoverTarget={id}
         aria-haspopup={role}
         aria-expanded={open}
-        aria-label={name}
-        title={name}
+        aria-label={icon && name}
+        title={icon && name}
       >
-        {label}
+        {icon ? <Icon name={icon} /> : label}
       </button>
-      <div ref={panel} id={id} popover="auto" className={`popover ${role}`} role={open ? role : undefined} aria-label={name} onKeyDown={move}>
+      <div ref={panel} id={id} popover="auto" className={role === "menu" ? "popover" : "popover box"} role={open ? role : undefined} aria-label={name} onKeyDown={move}>
         {open && children(close)}
       </div>
     </>

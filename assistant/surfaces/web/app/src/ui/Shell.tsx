@@ -12,7 +12,7 @@ const Drawer = createContext<() => void>(() => {});
 /** The frame of every page: a side with where one can go, beside it the page; on a phone the side is a drawer. */
 export function Shell({ side, children, wide }: { side: ReactNode; children: ReactNode; wide?: boolean }) {
   const [open, setOpen] = useState(false);
-  const drawer = useRef<HTMLDivElement>(null);
+  const drawer = useRef<HTMLElement>(null);
   const path = usePath();
   useEffect(() => setOpen(false), [path]);
   useEffect(() => {
@@ -30,7 +30,7 @@ export function Shell({ side, children, wide }: { side: ReactNode; children: Rea
         Skip to the page
       </a>
       <div className={open ? "shell open" : "shell"}>
-        <div className="side" ref={drawer}>
+        <aside className="side" aria-label="Menu" ref={drawer}>
           <div className="brand">
             <Link href="/" className="brand-link">
               <img src="/icon.svg" alt="" width={26} height={26} />
@@ -40,7 +40,7 @@ export function Shell({ side, children, wide }: { side: ReactNode; children: Rea
           </div>
           {side}
           <Me />
-        </div>
+        </aside>
         <button type="button" className="scrim" tabIndex={-1} aria-label="Close the menu" onClick={() => setOpen(false)} />
         <main id="main" className={wide ? "main wide" : "main"} tabIndex={-1}>
           {children}
@@ -90,12 +90,10 @@ function Me() {
       <Popover
         className="me-button"
         role="menu"
-        name={`${person.name}: account`}
+        name="Account"
         label={
           <>
-            <span className="avatar" aria-hidden="true">
-              {initials(person.name)}
-            </span>
+            <span className="avatar" data-initials={initials(person.name)} aria-hidden="true" />
             <span className="me-name">{person.name}</span>
           </>
         }

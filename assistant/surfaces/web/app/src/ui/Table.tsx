@@ -10,7 +10,7 @@ export interface Column<T> {
 /** Rows; on a phone each becomes a card with its columns' names beside the values. */
 export function Table<T>({ name, rows, columns, id }: { name: string; rows: T[]; columns: Column<T>[]; id: (row: T) => string }) {
   return (
-    <div className="table-scroll" tabIndex={0} role="region" aria-label={name}>
+    <div className="table-scroll" tabIndex={0} role="group" aria-label={name}>
       <table className="rows">
         <thead>
           <tr>
