@@ -283,6 +283,25 @@ update customer set same_as = null, fixed = true where id = %(id)s returning id
 -- Its other names go on without it: the first of them stands for the rest.
 update customer set same_as = nullif((select min(id) from customer where same_as = %(id)s), id) where same_as = %(id)s
 
+-- name: customer_page
+-- Whom one may pick: customers whose name, id or domain has the text in it, the one with the latest ticket first.
+with found as (
+  select coalesce(c.same_as, c.id) as id from customer c
+  where %(pattern)s::text is null or c.name ilike %(pattern)s or c.external_id ilike %(pattern)s
+    or array_to_string(c.domains, ' ') ilike %(pattern)s
+), its as (
+  select coalesce(c.same_as, c.id) as id, c.id = coalesce(c.same_as, c.id) as first, c.name, c.external_id, t.*
+  from customer c cross join lateral (
+    select count(*) as tickets, max(d.created_at) as latest,
+      count(*) filter (where t.solved_at is null and lower(t.status) <> all (%(closed)s)) as open
+    from document d join ticket t on t.document_id = d.id where d.customer_id = c.id) t
+  where coalesce(c.same_as, c.id) in (select id from found)
+)
+select (array_agg(id order by id))[1] as id,
+  coalesce(nullif(min(name) filter (where first), ''), nullif(min(name), ''), min(external_id)) as name,
+  sum(tickets)::int as tickets, sum(open)::int as open, max(latest) as latest
+from its group by its.id order by max(latest) desc nulls last, its.id limit %(limit)s
+
 -- name: customer_group
 select id, realm, external_id, name, domains, attributes, coalesce(same_as, id) as stands_for
 from customer
@@ -688,7 +707,7 @@ select d.id, coalesce(t.solved_at < coalesce(%(before)s::timestamptz, 'infinity'
 from document d join ticket t on t.document_id = d.id where d.id = any (%(ids)s)
 
 -- name: search_texts
-select c.id, c.document_id, c.text, c.headings, c.page, c.kind, c.audience, c.role, c.is_solution, c.customer_id,
+select c.id, c.document_id, c.text, c.headings, c.page, c.kind, d.parent, c.audience, c.role, c.is_solution, c.customer_id,
   c.created_at, d.title, d.url, d.external_id, s.name as source, t.status, t.solved_at, t.events,
   case when d.kind = 'ticket' or d.parent <> '' then 'ticket' else 'document' end as evidence
 from chunk c join document d on d.id = c.document_id join source s on s.id = c.source_id
@@ -704,6 +723,18 @@ from (
     and c.tokens >= %(tokens)s and {filters}
 ) c
 where place <= %(each)s
+
+-- name: document_passages
+-- One document as its passages, in their order; of a long one those around a passage.
+select c.id, c.document_id, c.text, c.headings, c.page, c.kind, d.parent, c.audience, c.role, c.is_solution, c.customer_id,
+  c.created_at, d.title, d.url, d.external_id, s.name as source, t.status, t.solved_at, t.events,
+  case when d.kind = 'ticket' or d.parent <> '' then 'ticket' else 'document' end as evidence
+from document d join source s on s.id = d.source_id join chunk c on c.document_id = d.id
+left join ticket t on t.document_id = d.id
+where d.id = %(id)s and c.ordinal between
+  coalesce((select k.ordinal from chunk k where k.id = %(chunk)s and k.document_id = d.id), 0) - %(around)s and
+  coalesce((select k.ordinal from chunk k where k.id = %(chunk)s and k.document_id = d.id), 0) + %(around)s
+order by c.ordinal
 
 -- name: customer_find
 with exact as (
@@ -768,6 +799,9 @@ from document d join source s on s.id = d.source_id
 where d.kind = 'ticket' and (d.number = any (%(numbers)s) or d.url = any (%(urls)s))
 order by d.created_at desc limit 5
 
+-- name: ticket_latest
+select title from document where kind = 'ticket' order by id desc limit %(limit)s
+
 -- name: ticket_asked
 -- What its customer wrote in it, from the first message on.
 select text from chunk where document_id = %(id)s and role <> 'agent' order by ordinal limit %(limit)s
@@ -794,14 +828,15 @@ insert into conversation (title, surface) values (%(title)s, %(surface)s) return
 
 -- name: conversation_get
 -- One's own, or one that the transaction's link opens.
-select c.id, c.title, c.surface, c.customer_id, c.created_at, c.updated_at,
+select c.id, c.title, c.surface, c.customer_id, c.ticket_id, c.created_at, c.updated_at,
   c.principal_id = nullif(current_setting('deskhand.principal', true), '') as mine, p.name as asked_by
 from conversation c left join principal p on p.id = c.principal_id
 where c.id = %(id)s
 
 -- name: conversation_go_on
 -- Of the reader's own. What it is about by now; a question about nobody in particular changes nothing.
-update conversation set updated_at = now(), customer_id = coalesce(%(customer)s, customer_id)
+update conversation set updated_at = now(), customer_id = coalesce(%(customer)s, customer_id),
+  ticket_id = coalesce(%(ticket)s, ticket_id)
 where id = %(id)s returning id
 
 -- name: conversation_turns
@@ -817,6 +852,63 @@ where conversation_id = %(conversation)s and not replaced and id >= (
   where q.conversation_id = %(conversation)s and q.role = 'user' and not q.replaced and q.id <= %(message)s
     and exists (select from message m where m.id = %(message)s and m.conversation_id = %(conversation)s and not m.replaced))
 returning id
+
+-- name: conversation_page
+-- Of the reader's own, those last talked in first. Drafts are kept for what becomes of their tickets, not to go on with.
+select c.id, c.title, c.created_at, c.updated_at, c.customer_id, coalesce(k.name, '') as customer,
+  exists (select from share s where s.conversation_id = c.id) as shared
+from conversation c left join customer k on k.id = c.customer_id
+where c.principal_id = nullif(current_setting('deskhand.principal', true), '') and c.surface <> 'draft'
+  and (%(before)s::timestamptz is null or (c.updated_at, c.id) < (%(before)s, %(id)s::uuid))
+  and (%(pattern)s::text is null or c.title ilike %(pattern)s or exists (
+    select from message m where m.conversation_id = c.id and not m.replaced and m.content ilike %(pattern)s))
+order by c.updated_at desc, c.id desc limit %(limit)s
+
+-- name: conversation_rename
+update conversation set title = %(title)s where id = %(id)s returning id
+
+-- name: conversation_remove
+delete from conversation where id = %(id)s returning id
+
+-- name: conversation_share
+insert into share (conversation_id, hash, created_at) values (%(id)s, %(hash)s, %(at)s) on conflict do nothing
+
+-- name: conversation_unshare
+delete from share where conversation_id = %(id)s
+
+-- name: conversation_share_of
+select created_at from share where conversation_id = %(id)s
+
+-- name: conversation_by_link
+select conversation_id from share where encode(hash, 'hex') = current_setting('deskhand.share', true)
+
+-- name: message_all
+select m.id, m.role, m.content as text, m.created_at, m.refusal, m.confidence, m.searched as question, m.model, m.stopped,
+  m.chunks, m.documents, coalesce((
+    select jsonb_agg(jsonb_build_object('verdict', f.verdict, 'marker', f.marker, 'comment', f.comment) order by f.id)
+    from feedback f where f.message_id = m.id), '[]') as feedback
+from message m
+where m.conversation_id = %(conversation)s and not m.replaced and (%(message)s::bigint is null or m.id = %(message)s)
+order by m.id
+
+-- name: message_citations
+-- A passage may have been indexed anew since: then it is the one that still has the quote. What is gone, or no
+-- longer the reader's to read, has no title here.
+select x.message_id, x.marker, x.document_id, x.evidence, x.quote, d.id is not null as there, c.id, coalesce(c.text, '') as text,
+  coalesce(c.headings, '{}') as headings, c.page, coalesce(d.kind, 'document') as kind, coalesce(d.parent, '') as parent,
+  coalesce(c.audience, d.audience, 'public') as audience, coalesce(c.role, '') as role,
+  coalesce(c.is_solution, false) as is_solution, d.customer_id, coalesce(c.created_at, d.created_at) as created_at,
+  coalesce(d.title, '') as title, coalesce(d.url, '') as url, coalesce(d.external_id, '') as external_id,
+  coalesce(s.name, '') as source, t.status, t.solved_at, t.events
+from citation x
+left join document d on d.id = x.document_id
+left join lateral (
+  select * from chunk c where c.id = x.chunk_id
+    or (x.chunk_id is null and c.document_id = x.document_id and position(x.quote in c.text) > 0)
+  order by c.ordinal limit 1) c on true
+left join source s on s.id = d.source_id left join ticket t on t.document_id = d.id
+where x.message_id = any (%(messages)s)
+order by x.message_id, x.marker, x.span_start
 
 -- name: conversation_all
 select c.id, c.title, c.surface, c.created_at, (select count(*) from message m where m.conversation_id = c.id) as messages
@@ -840,8 +932,8 @@ on conflict do nothing
 
 -- name: message_asked
 -- Of an answer the question before it; of a question that itself.
-select m.id, q.content as question, coalesce(nullif(m.searched, ''), q.content) as searched
-from message m cross join lateral (
+select m.id, q.content as question, coalesce(nullif(m.searched, ''), q.content) as searched, c.customer_id, c.ticket_id
+from message m join conversation c on c.id = m.conversation_id cross join lateral (
   select content from message q where q.conversation_id = m.conversation_id and q.role = 'user' and q.id <= m.id
   order by q.id desc limit 1) q
 where m.id = %(id)s
@@ -1075,7 +1167,7 @@ where d.id <> all (%(ids)s) and (
 -- name: erasure_conversations
 select c.id from conversation c
 where c.customer_id = any (%(customers)s) or c.principal_id = any (%(people)s) or c.title ~* %(pattern)s
-  or exists (
+  or c.ticket_id = any (%(ids)s) or exists (
     select from message m where m.conversation_id = c.id and (
       m.content ~* %(pattern)s or m.searched ~* %(pattern)s or m.refusal ~* %(pattern)s
       or m.ticket_id = any (%(ids)s)
@@ -1228,6 +1320,7 @@ select * from (
   union all select 'ticket.document_id', count(*) from ticket where document_id = any (%(ids)s)
   union all select 'pending.document_id', count(*) from pending where document_id = any (%(ids)s)
   union all select 'example.documents', count(*) from example where documents && %(ids)s::bigint[]
+  union all select 'conversation.ticket_id', count(*) from conversation where ticket_id = any (%(ids)s)
   union all select 'message.ticket_id', count(*) from message where ticket_id = any (%(ids)s)
   union all select 'citation.document_id', count(*) from citation where document_id = any (%(ids)s)
   union all select 'citation.chunk_id', count(*) from citation where chunk_id = any (%(chunks)s)

@@ -60,7 +60,7 @@ class Asking:
             self.conversation = conversation or conversations.start(
                 connection, title=title(text), surface=surface
             )
-            conversations.go_on(connection, self.conversation, customer=of)
+            conversations.go_on(connection, self.conversation, customer=of, ticket=self.scope.ticket)
             if replaces is not None:
                 conversations.replace(connection, self.conversation, replaces)
             self.history = [*history, *conversations.turns(connection, self.conversation)]

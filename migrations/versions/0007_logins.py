@@ -62,7 +62,8 @@ grant select, insert, update, delete on login, login_link, login_attempt, sessio
 # A conversation that is shown in a list, a question that is asked differently (what it replaces stays as
 # a record of what was answered), and one that colleagues may read.
 CONVERSATIONS = """
-alter table conversation add updated_at timestamptz not null default now();
+alter table conversation add updated_at timestamptz not null default now(), add ticket_id bigint;
+comment on column conversation.ticket_id is 'document of the ticket it is about; no reference, as of a draft';
 update conversation set updated_at = created_at;
 drop index conversation_principal;
 create index conversation_principal on conversation (principal_id, updated_at desc, id desc);
@@ -84,7 +85,9 @@ alter table share enable row level security;
 create policy own on share to deskhand_reader using (exists (
   select from conversation c where c.id = conversation_id
     and c.principal_id = nullif(current_setting('deskhand.principal', true), '')));
-grant select, insert, update, delete on share to deskhand_reader;
+create policy opened on share for select to deskhand_reader using (
+  encode(hash, 'hex') = nullif(current_setting('deskhand.share', true), ''));
+grant select, insert, delete on share to deskhand_reader;
 """
 
 # Whoever has the link reads the conversation if they may read all that its answers rest on: what is
@@ -152,7 +155,7 @@ def downgrade() -> None:
       alter table conversation drop constraint conversation_customer_id_fkey;
       alter table conversation add constraint conversation_customer_id_fkey foreign key (customer_id) references customer;
       drop index conversation_principal;
-      alter table conversation drop column updated_at;
+      alter table conversation drop column updated_at, drop column ticket_id;
       create index conversation_principal on conversation (principal_id, created_at desc);
       drop table api_token, session, login_attempt, login_link, login;
     """)

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
+from assistant import servers
 from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.errors import (
@@ -22,12 +23,22 @@ from assistant.errors import (
     SignInRefused,
     SourceError,
 )
-from assistant.surfaces.api import hooks, login, oidc
+from assistant.surfaces.api import chat, conversations, customers, escalations, hooks, login, oidc, sources
 from assistant.surfaces.api.access import Desk
 from assistant.surfaces.api.guard import Guard
 from assistant.surfaces.api.pages import STATIC, Pages
+from assistant.surfaces.api.stream import Runs
 
-ROUTERS = (hooks.router, login.router, oidc.router)
+ROUTERS = (
+    hooks.router,
+    login.router,
+    oidc.router,
+    chat.router,
+    conversations.router,
+    sources.router,
+    customers.router,
+    escalations.router,
+)
 STATUS: tuple[tuple[type[DeskhandError], int], ...] = (
     (NotRunning, 503),
     (ModelUnavailable, 503),
@@ -45,14 +56,16 @@ log = structlog.get_logger()
 def create(settings: Settings) -> FastAPI:
     """The application with everything it needs, made once a process."""
     assistant = Assistant(settings)
+    runs = Runs(lambda: servers.redis_url(settings))
 
     @asynccontextmanager
     async def life(_app: FastAPI) -> AsyncGenerator[None]:
         yield
+        runs.close()
         assistant.close()
 
     api = FastAPI(title="Deskhand", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
-    api.state.assistant = assistant
+    api.state.assistant, api.state.runs = assistant, runs
     api.add_middleware(Guard)
     api.get("/health", include_in_schema=False)(health)
     for router in ROUTERS:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fastapi import HTTPException
 from starlette.datastructures import MutableHeaders
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY = 2 * 2**20
@@ -23,10 +23,6 @@ HEADERS = {
 TLS_ONLY = "max-age=31536000"
 
 
-class TooLarge(Exception):
-    pass
-
-
 class Guard:
     """The outermost layer. Pure ASGI, so that a stream is passed on piece by piece."""
 
@@ -37,12 +33,9 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun = False
 
         async def answer(message: Message) -> None:
-            nonlocal begun
             if message["type"] == "http.response.start":
-                begun = True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
@@ -52,16 +45,8 @@ class Guard:
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        try:
-            limited = receive if scope["path"].startswith(OWN_LIMIT) else _limited(receive)
-            await self.app(scope, limited, answer)
-        except TooLarge:
-            if begun:
-                raise
-            problem = {
-                "detail": f"The request is larger than {BODY // 2**20} MB. Nothing was read or stored."
-            }
-            await JSONResponse(problem, 413)(scope, receive, answer)
+        limited = receive if scope["path"].startswith(OWN_LIMIT) else _limited(receive)
+        await self.app(scope, limited, answer)
 
 
 def _limited(receive: Receive) -> Receive:
@@ -72,7 +57,9 @@ def _limited(receive: Receive) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > BODY:
-            raise TooLarge
+            raise HTTPException(
+                413, f"The request is larger than {BODY // 2**20} MB. Nothing was read or stored."
+            )
         return message
 
     return counted

@@ -12,7 +12,6 @@ from assistant import servers
 from assistant.config import Settings, settings
 from assistant.errors import ConfigError
 from assistant.log import configure
-from assistant.surfaces.api.app import create
 
 
 def address(state: Path) -> str:
@@ -48,6 +47,8 @@ def listen(config: Settings) -> socket.socket:
 
 
 def main() -> None:
+    from assistant.surfaces.api.app import create  # much, which whoever asks for the address doesn't need
+
     config = settings()
     configure(config.log_level)
     bound = listen(config)
