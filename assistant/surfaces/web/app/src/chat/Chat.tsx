@@ -43,7 +43,7 @@ export function Chat({ chatKey, id, onBegun }: Props) {
   });
   const { turns, busy, ask, stop, conversation, trouble } = thread;
   const suggestions = useSuggestions(id === null);
-  useContextOf(conversation, { setTitle, setAbout, setCustomer, setTicket });
+  useContextOf(conversation, { setTitle, setAbout, setTicket });
   useStopKey(busy, stop);
 
   const context: Context = { customer: customer?.id ?? null, ticket: ticket?.external_id ?? null, public: onlyPublic };
@@ -130,7 +130,6 @@ export function Chat({ chatKey, id, onBegun }: Props) {
 interface Setters {
   setTitle: (title: string) => void;
   setAbout: (about: About | null) => void;
-  setCustomer: (customer: Named | null) => void;
   setTicket: (ticket: Ticket | null) => void;
 }
 
@@ -141,8 +140,8 @@ function useContextOf(conversation: ReturnType<typeof useThread>["conversation"]
     if (!conversation || done.current) return;
     done.current = true;
     set.setTitle(conversation.title);
-    set.setAbout(conversation.about ?? null);
-    if (conversation.customer) set.setCustomer(conversation.customer);
+    // As a guess, so that a question which names somebody else is about them.
+    set.setAbout(conversation.customer && { customer: conversation.customer, how: "as before", others: [] });
     if (conversation.ticket) void findTicket(conversation.ticket).then(set.setTicket, () => {});
   }, [conversation, set]);
 }

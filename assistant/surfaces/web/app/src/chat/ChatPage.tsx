@@ -53,8 +53,8 @@ export function useSuggestions(wanted: boolean): string[] {
   useEffect(() => {
     if (!wanted) return;
     api
-      .get<{ items: string[] }>("/suggestions")
-      .then((found) => setItems(found.items))
+      .get<string[]>("/suggestions")
+      .then(setItems)
       .catch(() => {});
   }, [wanted]);
   return items;

@@ -3,7 +3,7 @@ import { api, query, said } from "../lib/api";
 import { useSettled } from "../lib/load";
 import { Link, go } from "../lib/route";
 import type { ConversationRow, Page } from "../lib/types";
-import { named, period } from "../lib/words";
+import { period } from "../lib/words";
 import { FormDialog } from "../ui/Dialog";
 import { Field } from "../ui/Field";
 import { Icon } from "../ui/Icon";
@@ -88,8 +88,8 @@ export function Conversations({ current }: { current: string | null }) {
       )}
       <ul className="conversation-list">
         {items.map((row, at) => {
-          const heading = period(row.created_at);
-          const first = at === 0 || period(items[at - 1]!.created_at) !== heading;
+          const heading = period(row.updated_at);
+          const first = at === 0 || period(items[at - 1]!.updated_at) !== heading;
           return (
             <li key={row.id}>
               {first && <p className="period">{heading}</p>}
@@ -106,7 +106,7 @@ export function Conversations({ current }: { current: string | null }) {
 
 function Row({ row, current, onAsk }: { row: ConversationRow; current: boolean; onAsk: (what: Asked["what"]) => void }) {
   const title = row.title || "Untitled";
-  const customer = named(row.customer);
+  const customer = row.customer?.name;
   return (
     <div className={current ? "conversation current" : "conversation"}>
       <Link href={`/c/${row.id}`} aria-current={current ? "page" : undefined}>

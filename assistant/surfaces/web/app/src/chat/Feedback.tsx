@@ -9,7 +9,7 @@ import { toast } from "../ui/Toasts";
 const REASONS = ["It is wrong", "Something is missing", "It is outdated", "Not what I asked", "It should have declined"];
 
 function mine(answer: Message): Verdict[] {
-  return !answer.feedback ? [] : Array.isArray(answer.feedback) ? answer.feedback : [answer.feedback];
+  return answer.feedback ?? [];
 }
 
 /** Thumbs; the one down asks for a reason, because a bare one helps nobody to mend it. */

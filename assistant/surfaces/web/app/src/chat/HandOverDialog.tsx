@@ -1,25 +1,25 @@
 import { useState } from "react";
 import { api } from "../lib/api";
-import { useAction, useLoad } from "../lib/load";
+import { useAction } from "../lib/load";
 import { Link } from "../lib/route";
-import type { HandOver } from "../lib/types";
+import type { Packet as Found } from "../lib/types";
 import { Button } from "../ui/Button";
 import { Dialog } from "../ui/Dialog";
-import { Problem, Show } from "../ui/States";
+import { Problem } from "../ui/States";
 import { Packet } from "./Packet";
 
 /** Hands a question over to a person, and shows the packet as they will see it. */
 export function HandOverDialog({ message, question, onClose }: { message: string; question: string; onClose: () => void }) {
-  const [made, setMade] = useState("");
+  const [made, setMade] = useState<Found | null>(null);
   const { busy, error, run } = useAction();
   const hand = () =>
     run(async () => {
-      setMade((await api.post<{ id: string }>(`/messages/${message}/escalate`)).id);
+      setMade((await api.post<{ packet: Found }>(`/messages/${message}/escalate`)).packet);
     });
   return (
     <Dialog title={made ? "Handed over" : "Hand over to a person"} onClose={onClose} wide>
       {made ? (
-        <Done id={made} onClose={onClose} />
+        <Done packet={made} onClose={onClose} />
       ) : (
         <div className="stack">
           <blockquote>{question}</blockquote>
@@ -42,14 +42,13 @@ export function HandOverDialog({ message, question, onClose }: { message: string
   );
 }
 
-function Done({ id, onClose }: { id: string; onClose: () => void }) {
-  const packet = useLoad<HandOver>(`/escalations/${id}`);
+function Done({ packet, onClose }: { packet: Found; onClose: () => void }) {
   return (
     <div className="stack">
       <p role="status">It waits for a person now. This is what goes with it:</p>
-      <Show of={packet}>{(found) => <Packet found={found} />}</Show>
+      <Packet found={packet} />
       <footer>
-        <Link href={`/handovers/${id}`} className="button" onClick={onClose}>
+        <Link href={`/handovers/${packet.id}`} className="button" onClick={onClose}>
           Open it
         </Link>
         <Button look="primary" onClick={onClose}>

@@ -19,12 +19,12 @@ export function HistoryPanel({ customer, onTicket, onClose }: { customer: Named;
 }
 
 function History({ found, onTicket }: { found: CustomerHistory; onTicket: (ticket: string) => void }) {
-  const open = Array.isArray(found.open) ? found.open : found.timeline.filter((t) => t.is_open);
-  const rest = found.timeline.filter((ticket) => !open.some((o) => o.ticket === ticket.ticket));
+  const { open } = found;
+  const rest = found.timeline.filter((ticket) => !ticket.is_open);
   return (
     <>
       <section>
-        <h3>Open now{open.length > 0 && ` (${open.length})`}</h3>
+        <h3>Open now{open.length > 0 && ` (${found.open_tickets})`}</h3>
         {open.length === 0 && <p className="hint">Nothing is open for them that you may read.</p>}
         {open.map((ticket) => (
           <Past key={ticket.ticket} ticket={ticket} open onTicket={onTicket} />
@@ -118,7 +118,7 @@ export function TicketPanel({ ticket, onClose }: { ticket: Ticket; onClose: () =
       <div className="panel-actions">
         <Outside url={ticket.url}>Open the original</Outside>
       </div>
-      <Lines lines={ticket.lines ?? []} />
+      <Lines lines={ticket.lines} />
     </Panel>
   );
 }

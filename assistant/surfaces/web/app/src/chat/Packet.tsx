@@ -1,5 +1,5 @@
-import type { HandOver } from "../lib/types";
-import { named, day } from "../lib/words";
+import type { Packet as Found } from "../lib/types";
+import { day } from "../lib/words";
 import { Button } from "../ui/Button";
 import { copy } from "../ui/Toasts";
 import { Kind } from "./Citation";
@@ -7,15 +7,14 @@ import { Lines } from "./HistoryPanel";
 import { Outside } from "./Markdown";
 
 /** What was found for a question that was handed over, as far as the reader may read it. */
-export function Packet({ found }: { found: HandOver }) {
-  const { nearest = [], history = [], experts = [] } = found;
-  const customer = named(found.customer);
+export function Packet({ found }: { found: Found }) {
+  const { customer, nearest, history, experts } = found;
   return (
     <div className="packet">
       <blockquote>{found.question}</blockquote>
       <p className="panel-facts">
-        {customer && <span>Customer: {customer}</span>}
-        {found.queue && <span>Queue: {found.queue}</span>}
+        {customer && <span>Customer: {customer.name}</span>}
+        {found.queue && <span>Where its like was solved: {found.queue}</span>}
       </p>
       {experts.length > 0 && (
         <section>
@@ -48,13 +47,11 @@ export function Packet({ found }: { found: HandOver }) {
           <Lines lines={ticket.lines} />
         </section>
       ))}
-      {found.text && (
-        <p>
-          <Button small icon="copy" onClick={() => void copy(found.text!)}>
-            Copy as text
-          </Button>
-        </p>
-      )}
+      <p>
+        <Button small icon="copy" onClick={() => void copy(found.text)}>
+          Copy as text
+        </Button>
+      </p>
     </div>
   );
 }

@@ -6,7 +6,7 @@ import { useLatest } from "../lib/load";
 import type { About, Conversation, Id, Message, Source } from "../lib/types";
 
 type Parts = {
-  conversation: { id: string; title: string; about: About | null };
+  conversation: { id: string; title: string; question: Id; about: About | null };
   status: { step: string };
   sources: Source[];
   answer: Message;
@@ -68,9 +68,14 @@ export function useThread(key: string, opened: string | null, told: (conversatio
   const [trouble, setTrouble] = useState({ text: "", missing: false });
   const id = useRef(opened);
   const over = useRef(false);
+  const stopping = useRef(false);
+  /** Under which id the server has each question that was asked here. */
+  const numbers = useRef(new Map<string, Id>());
   const tell = useLatest(told);
   const [step, setStep] = useState("");
   const [tries, setTries] = useState(0);
+  /** Somebody stopped it and the server took too long to say so: it is not to be taken up again. */
+  const [halted, setHalted] = useState(false);
 
   const transport = useMemo(
     () =>
@@ -98,6 +103,9 @@ export function useThread(key: string, opened: string | null, told: (conversatio
       if (part.type === "data-status") setStep(part.data.step);
       if (part.type === "data-conversation") {
         id.current = part.data.id;
+        const question = now.current.messages.findLast((message) => message.role === "user");
+        if (question) numbers.current.set(question.id, part.data.question);
+        if (stopping.current) void api.post(`/chat/${id.current}/stop`).catch(() => {});
         tell.current(part.data);
       }
     },
@@ -130,7 +138,7 @@ export function useThread(key: string, opened: string | null, told: (conversatio
     if (opened) void load();
   }, []);
 
-  const broken = !!id.current && !busy && (lost(error) || (!error && unfinished(messages)));
+  const broken = !!id.current && !busy && !halted && (lost(error) || (!error && unfinished(messages)));
   useEffect(() => {
     if (!broken) return;
     const again = async () => {
@@ -145,6 +153,14 @@ export function useThread(key: string, opened: string | null, told: (conversatio
     };
   }, [broken, tries, resume, load]);
   useEffect(() => {
+    // What went wrong may have been that the session ended; once somebody signed in again, the server knows more.
+    if (!error || broken || !id.current) return;
+    const again = () => void load();
+    api.get("/session").catch(() => {});
+    addEventListener("online", again);
+    return () => removeEventListener("online", again);
+  }, [error, broken, load]);
+  useEffect(() => {
     if (status === "streaming") setTries(0);
     if (status === "ready") setStep("");
   }, [status]);
@@ -155,10 +171,12 @@ export function useThread(key: string, opened: string | null, told: (conversatio
   /** Ask, at the end or in place of the question at `at` and all that follows it. */
   const ask = useCallback(
     (text: string, context: Context, at?: number) => {
-      let replaces: string | null = null;
+      let replaces: Id | null = null;
+      stopping.current = false;
+      setHalted(false);
       if (at !== undefined) {
-        const [question, answer] = now.current.messages.slice(at);
-        replaces = question?.metadata?.stored ? question.id : (answer?.id ?? null);
+        const question = now.current.messages[at]!;
+        replaces = question.metadata?.stored ? question.id : (numbers.current.get(question.id) ?? null);
         setMessages(now.current.messages.slice(0, at));
       }
       clearError();
@@ -168,12 +186,15 @@ export function useThread(key: string, opened: string | null, told: (conversatio
     [sendMessage, setMessages, clearError, now],
   );
 
+  /** The answer ends with the sentence it is at; before the conversation has an id that is said once it has one. */
   const stop = useCallback(async () => {
-    if (!id.current) return chat.stop();
+    stopping.current = true;
     setTimeout(() => {
-      if (now.current.busy) void chat.stop();
+      if (!stopping.current || !now.current.busy) return;
+      setHalted(true);
+      void chat.stop();
     }, STOP_WITHIN);
-    await api.post(`/chat/${id.current}/stop`).catch(() => chat.stop());
+    if (id.current) await api.post(`/chat/${id.current}/stop`).catch(() => chat.stop());
   }, [chat.stop, now]);
 
   return { turns, busy, step, ask, stop, load, conversation, trouble, reconnecting: broken, error: broken ? "" : (error?.message ?? "") };

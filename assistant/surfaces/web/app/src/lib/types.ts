@@ -44,7 +44,7 @@ export interface Source {
   text: string;
   /** Offsets in characters as Python counts them: code points. */
   quotes: { start: number; end: number }[];
-  deleted?: boolean;
+  deleted: boolean;
   before?: string | null;
   after?: string | null;
 }
@@ -62,14 +62,14 @@ export interface Message {
   created_at: string;
   declined: boolean;
   refusal: string;
-  stopped?: boolean;
+  stopped: boolean;
   confidence: number;
   sure: string;
   question: string;
   model: string;
   sources: Source[];
   nearest: Source[];
-  feedback: Verdict | Verdict[] | null;
+  feedback: Verdict[] | null;
 }
 
 export interface Named {
@@ -80,14 +80,15 @@ export interface Named {
 export interface About {
   customer: Named | null;
   how: string;
-  others: (Named | string)[];
+  others: string[];
 }
 
 export interface ConversationRow {
   id: string;
   title: string;
   created_at: string;
-  customer: Named | string | null;
+  updated_at: string;
+  customer: Named | null;
   shared: boolean;
 }
 
@@ -97,11 +98,12 @@ export interface Conversation {
   messages: Message[];
   running: boolean;
   mine: boolean;
-  about?: About | null;
-  customer?: Named | null;
-  ticket?: string | null;
-  share?: string | null;
-  shared?: boolean;
+  asked_by: string;
+  customer: Named | null;
+  /** Its address or number. */
+  ticket: string | null;
+  share: string | null;
+  shared: boolean;
 }
 
 export interface Page<T> {
@@ -121,47 +123,50 @@ export interface Line {
 }
 
 export interface PastTicket {
-  document_id?: Id;
+  document_id: Id;
   ticket: string;
   title: string;
   status: string;
-  is_open?: boolean;
+  is_open: boolean;
   created_at: string | null;
-  solved_at?: string | null;
+  solved_at: string | null;
   url: string;
   lines: Line[];
 }
 
 export interface CustomerHistory {
   timeline: PastTicket[];
-  open: PastTicket[] | number;
+  open: PastTicket[];
+  open_tickets: number;
   recurring: { what: string; tickets: number; latest: string | null }[];
   versions: { product: string; version: string; at: string | null }[];
 }
 
-export interface Ticket {
-  document_id?: Id;
+export interface Ticket extends PastTicket {
   external_id: string;
-  title: string;
-  url: string;
-  status: string;
-  customer?: Named | null;
-  lines?: Line[];
+  customer: Named | null;
 }
 
 export interface HandOver {
   id: string;
   state: "open" | "taken" | "delivered" | "closed";
   question: string;
-  ticket: Id | null;
+  /** Its address. */
+  ticket: string | null;
   asked_by: string;
   created_at: string;
   changed_by: string | null;
-  mine?: boolean;
-  customer?: Named | string | null;
-  nearest?: { title: string; url: string; evidence: Evidence }[];
-  history?: PastTicket[];
-  experts?: { name: string; why: string }[];
-  queue?: string;
-  text?: string;
+  /** What was said when it was closed. */
+  note: string;
+  mine: boolean;
+}
+
+/** With what was found for it, as far as the reader may read that. */
+export interface Packet extends HandOver {
+  customer: Named | null;
+  nearest: { title: string; url: string; evidence: Evidence }[];
+  history: PastTicket[];
+  experts: { name: string; why: string }[];
+  queue: string;
+  text: string;
 }

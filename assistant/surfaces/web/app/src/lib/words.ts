@@ -74,7 +74,3 @@ export function safeUrl(url: string | null | undefined): string | null {
     return null;
   }
 }
-
-export function named(value: { name: string } | string | null | undefined): string {
-  return !value ? "" : typeof value === "string" ? value : value.name;
-}

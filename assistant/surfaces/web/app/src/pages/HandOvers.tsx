@@ -4,10 +4,11 @@ import { Packet } from "../chat/Packet";
 import { api } from "../lib/api";
 import { useAction, useLoad } from "../lib/load";
 import { Link } from "../lib/route";
-import type { HandOver, Page } from "../lib/types";
+import type { HandOver, Packet as Found } from "../lib/types";
 import { ago, capital } from "../lib/words";
 import { Button } from "../ui/Button";
 import { FormDialog } from "../ui/Dialog";
+import { TextField } from "../ui/Field";
 import { Icon } from "../ui/Icon";
 import { Bar, Shell } from "../ui/Shell";
 import { Badge, Empty, Problem, Show } from "../ui/States";
@@ -34,14 +35,14 @@ export function HandOvers({ id }: { id: string | null }) {
 }
 
 function All() {
-  const list = useLoad<Page<HandOver>>("/escalations", 30);
+  const list = useLoad<HandOver[]>("/escalations", 30);
   return (
     <>
       <Bar title="Hand-overs" />
       <div className="page">
         <p className="lead">Questions that the sources couldn’t answer, or that need a person.</p>
         <Show of={list}>
-          {({ items }) =>
+          {(items) =>
             items.length === 0 ? (
               <Empty icon="check" title="Nothing waits for a person" />
             ) : (
@@ -69,14 +70,13 @@ function All() {
 }
 
 function One({ id }: { id: string }) {
-  const found = useLoad<HandOver>(`/escalations/${encodeURIComponent(id)}`);
+  const found = useLoad<Found>(`/escalations/${encodeURIComponent(id)}`);
   const { busy, error, run } = useAction();
-  const [asking, setAsking] = useState(false);
-  const act = (what: string) => () =>
-    void run(async () => {
-      await api.post(`/escalations/${id}/${what}`);
-      found.reload();
-    });
+  const [asking, setAsking] = useState<"deliver" | "close" | null>(null);
+  const act = async (what: string, body: unknown = {}) => {
+    await api.post(`/escalations/${id}/${what}`, body);
+    found.reload();
+  };
   return (
     <>
       <Bar title="Hand-over">
@@ -99,20 +99,21 @@ function One({ id }: { id: string }) {
                 </p>
                 <h2 className="visually-hidden">What goes with it</h2>
                 <Packet found={item} />
+                {item.note && <p className="notice">{item.note}</p>}
                 <Problem text={error} />
                 <p className="panel-actions">
                   {item.state === "open" && (
-                    <Button look="primary" icon="person" busy={busy} onClick={act("take")}>
+                    <Button look="primary" icon="person" busy={busy} onClick={() => void run(() => act("take"))}>
                       Take it
                     </Button>
                   )}
                   {item.ticket && item.state !== "delivered" && item.state !== "closed" && (
-                    <Button icon="ticket" onClick={() => setAsking(true)}>
+                    <Button icon="ticket" onClick={() => setAsking("deliver")}>
                       Write it on the ticket
                     </Button>
                   )}
                   {item.state !== "closed" && (
-                    <Button icon="check" busy={busy} onClick={act("close")}>
+                    <Button icon="check" onClick={() => setAsking("close")}>
                       Close
                     </Button>
                   )}
@@ -122,19 +123,23 @@ function One({ id }: { id: string }) {
           </Show>
         )}
       </div>
-      {asking && (
-        <FormDialog
-          title="Write it on the ticket?"
-          action="Write the note"
-          onClose={() => setAsking(false)}
-          submit={async () => {
-            await api.post(`/escalations/${id}/deliver`);
-            found.reload();
-          }}
-        >
-          <p>An internal note is added to the ticket, once, for colleagues to read. It names only sources that all who read the ticket may read.</p>
+      {asking === "close" && (
+        <FormDialog title="Close it?" action="Close it" onClose={() => setAsking(null)} submit={(form) => act("close", { note: form.get("note") })}>
+          <TextField label="What came of it (optional)" name="note" rows={3} maxLength={4000} autoFocus />
         </FormDialog>
       )}
+      {asking === "deliver" && <Deliver id={id} onClose={() => setAsking(null)} deliver={() => act("deliver")} />}
     </>
+  );
+}
+
+/** Shows the note as it would be written, before it is. */
+function Deliver({ id, onClose, deliver }: { id: string; onClose: () => void; deliver: () => Promise<unknown> }) {
+  const note = useLoad<{ source: string; url: string; text: string }>(`/escalations/${encodeURIComponent(id)}/note`);
+  return (
+    <FormDialog title="Write it on the ticket?" action="Write the note" onClose={onClose} submit={deliver}>
+      <p>An internal note is added to the ticket, once, for colleagues to read. It names only sources that all who read the ticket may read.</p>
+      <Show of={note}>{({ text }) => <pre className="note" tabIndex={0}>{text}</pre>}</Show>
+    </FormDialog>
   );
 }

@@ -39,7 +39,7 @@ export function Shared({ token }: { token: string }) {
                   {(conversation) => (
                     <>
                       <p className="notice">
-                        <Icon name="share" /> A colleague shared this conversation. You can read it and open its sources.
+                        <Icon name="share" /> {conversation.asked_by || "A colleague"} shared this conversation. You can read it and open its sources.
                       </p>
                       {conversation.messages.map(stored).map(turn).map((shown) =>
                         shown.role === "user" ? (
