@@ -23,6 +23,7 @@ from llama_index.core.base.response.schema import Response
 from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import QueryBundle
 
+from assistant import metrics, traces
 from assistant.answer import abstain, cite, disagree, extract, prompt, rewrite
 from assistant.errors import ModelBusy
 from assistant.generate import base
@@ -84,6 +85,7 @@ class _Draft:
 
     question: str
     model: str
+    span: traces.Answering
     text: str = ""
     citations: list[Citation] = field(default_factory=list[Citation])
     passages: tuple[Passage, ...] = ()
@@ -105,10 +107,12 @@ class _Draft:
         return TextDelta(gap + sentence, cited)
 
     @contextmanager
-    def timed(self, step: str) -> Generator[None]:
+    def timed(self, step: str, *, yields: bool = False) -> Generator[None]:
+        """Time a step. `yields`: whoever drains the answer gets to run in between."""
         start = time.monotonic()
         try:
-            yield
+            with self.span.step(step, yields=yields):
+                yield
         finally:
             self.timings[step] = self.timings.get(step, 0.0) + time.monotonic() - start
 
@@ -119,6 +123,19 @@ class _Draft:
             citations=len(self.citations),
             confidence=round(self.confidence, 3),
             refused=bool(refusal),
+        )
+        self.span.tell(
+            self.text,
+            model=self.model,
+            passages=len(self.passages),
+            citations=len(self.citations),
+            confidence=self.confidence,
+            declined=bool(refusal),
+        )
+        metrics.answered(
+            declined=bool(refusal),
+            first=self.timings.get("first_token"),
+            whole=time.monotonic() - self.started,
         )
         return Done(
             Answer(
@@ -175,10 +192,19 @@ class DeskQueryEngine(BaseQueryEngine):
         when too many are being answered.
         """
         question = rewrite.checked(question, self.question_max_chars)
-        draft = _Draft(question, model=base.name(self.model))
+        draft = _Draft(question, base.name(self.model), traces.Answering(question))
+        try:
+            yield from self._answered(draft, history)
+        except Exception as error:
+            draft.span.failed(error)
+            raise
+        finally:
+            draft.span.end()
+
+    def _answered(self, draft: _Draft, history: Sequence[Turn]) -> Generator[Event]:
         yield Status("searching")
         with draft.timed("rewrite"):
-            draft.question = self._standalone(question, history)
+            draft.question = self._standalone(draft.question, history)
         with draft.timed("retrieve"):
             nodes = self.retriever.retrieve(QueryBundle(draft.question))
             draft.passages = tuple(from_node(node) for node in nodes)
@@ -273,7 +299,7 @@ class DeskQueryEngine(BaseQueryEngine):
         pieces = self.llm.stream_chat(messages)
         text, sent = "", 0
         try:
-            with draft.timed("generate"):
+            with draft.timed("generate", yields=True):
                 for piece in pieces:
                     text += piece.delta or ""
                     # The last one may still grow, or be followed by its marker.

@@ -17,7 +17,8 @@ from assistant.store.customers import Known
 from assistant.store.search import Filters
 
 if TYPE_CHECKING:
-    from assistant.answer.engine import Event
+    from assistant.answer.engine import DeskQueryEngine, Event
+    from assistant.retrieve.attached import Attached
 
 
 class Asking:
@@ -44,6 +45,7 @@ class Asking:
         history: Sequence[Turn] = (),
         conversation: UUID | None = None,
         replaces: int | None = None,
+        files: Sequence[Attached] = (),
         surface: str,
     ) -> None:
         self.text = rewrite.checked(text, assistant.settings.question_max_chars)
@@ -54,6 +56,7 @@ class Asking:
         self.answer: Answer | None = None
         self.stopped = False
         self._assistant = assistant
+        self._files = files
         of = self.scope.customer[0] if self.scope.customer else None
         with assistant.database.reader(principal, self.scope.audience) as connection:
             # It is the asker's own: the policy on conversations holds for each of these.
@@ -77,7 +80,7 @@ class Asking:
 
         text, cited, found = "", list[Citation](), tuple[Passage, ...]()
         try:
-            for event in self._assistant.engine(self.scope).stream(self.text, history=self.history):
+            for event in self._engine().stream(self.text, history=self.history):
                 if isinstance(event, Done):
                     self._store(event.answer)
                 elif isinstance(event, TextDelta):
@@ -90,6 +93,9 @@ class Asking:
             if self.answer is None and text:
                 self.stopped = True
                 self._store(Answer(text, tuple(cited), 0.0, passages=found, question=self.text))
+
+    def _engine(self) -> DeskQueryEngine:
+        return self._assistant.engine(self.scope, self._files)
 
     def _store(self, answer: Answer) -> None:
         vector = self._assistant.vector(answer.question)

@@ -16,7 +16,7 @@ from assistant.errors import DeskhandError
 from assistant.model import Audience, Principal
 from assistant.store import conversations, history
 from assistant.surfaces import drafting
-from assistant.surfaces.api import limits, shapes, stream
+from assistant.surfaces.api import files, limits, shapes, stream
 from assistant.surfaces.api.access import Caller, Desk, Role, identify, needs
 from assistant.surfaces.api.stream import Parts, Runs
 from assistant.surfaces.asking import Asking
@@ -41,6 +41,7 @@ class Question(BaseModel):
     ticket: str | None = Field(default=None, max_length=2000)
     public: bool = False
     replaces: int | None = None
+    files: list[UUID] = Field(default_factory=list[UUID], max_length=files.MOST)
 
 
 class DraftFor(BaseModel):
@@ -67,6 +68,7 @@ def ask(
             public=body.public,
             conversation=body.conversation,
             replaces=body.replaces,
+            files=files.load(assistant, person, body.files),
             surface="web",
         )
     except BaseException:

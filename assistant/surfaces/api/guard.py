@@ -20,6 +20,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+PRIVATE = ("/api/", "/v1/", "/mcp", "/metrics")
+"""no copy of what is answered there is kept on the way"""
 TLS_ONLY = "max-age=31536000"
 
 
@@ -41,7 +43,7 @@ class Guard:
                     headers.setdefault(name, value)
                 if scope["scheme"] == "https":
                     headers.setdefault("Strict-Transport-Security", TLS_ONLY)
-                if scope["path"].startswith("/api/"):
+                if scope["path"].startswith(PRIVATE):
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 

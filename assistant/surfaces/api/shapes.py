@@ -16,6 +16,7 @@ from assistant.store.db import Conn, Row
 from assistant.store.history import PastTicket
 from assistant.text.sentences import safe_url
 
+FILE = "A file that was added to the question, and is not kept."
 GONE = "This source is gone, or you may no longer read it."
 
 
@@ -53,7 +54,7 @@ def cited(one: Cited) -> dict[str, Any]:
         0,
         one.document_id or 0,
         "\n".join(one.quotes),
-        GONE,
+        FILE if one.file else GONE,
         "",
         Kind.TICKET if one.evidence is not Evidence.DOCUMENT else Kind.DOCUMENT,
         0.0,

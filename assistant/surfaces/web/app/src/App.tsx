@@ -21,7 +21,8 @@ export function App() {
   const [state, setState] = useState<State>({ at: "start" });
   const enter = useCallback(async () => {
     try {
-      const session = await api.get<Session>("/session");
+      const session = await api.get<Session | null>("/session");
+      if (!session) return setState({ at: "out" });
       keepToken(session.csrf);
       setState((old) => {
         // Somebody else's page is not for whoever signs in now.

@@ -88,12 +88,11 @@ export function Composer({ draftKey, busy, longest, files, onAsk, onStop, onPast
     setOver(inside);
   };
   return (
-    <form
+    // No form: the ticket's form is inside it, and forms can't be nested.
+    <div
+      role="group"
+      aria-label="Ask"
       className={over ? "composer over" : "composer"}
-      onSubmit={(event) => {
-        event.preventDefault();
-        send();
-      }}
       onDragOver={(event) => drag(event, true)}
       onDragLeave={(event) => drag(event, false)}
       onDrop={(event) => {
@@ -143,12 +142,12 @@ export function Composer({ draftKey, busy, longest, files, onAsk, onStop, onPast
             <Icon name="stop" />
           </button>
         ) : (
-          <button type="submit" className="send" aria-label="Ask" title="Ask (Enter)" aria-disabled={!ready}>
+          <button type="button" className="send" aria-label="Ask" title="Ask (Enter)" aria-disabled={!ready} onClick={send}>
             <Icon name="send" />
           </button>
         )}
       </div>
-    </form>
+    </div>
   );
 }
 

@@ -56,7 +56,15 @@ function CustomerSearch({ onPick }: { onPick: (customer: Named) => void }) {
   const found = useLoad<Page<CustomerRow>>(`/customers${query({ query: settled })}`);
   const id = useId();
   const items = found.data?.items ?? [];
+  const current = settled === text.trim() && found.data !== null;
+  /** Enter was pressed before the list was that of what is typed. */
+  const [hasty, setHasty] = useState(false);
   useEffect(() => setAt(0), [settled]);
+  useEffect(() => {
+    if (!hasty || !current) return;
+    setHasty(false);
+    if (items[0]) onPick(items[0]);
+  }, [hasty, current]);
   useEffect(() => {
     document.getElementById(`${id}-${at}`)?.scrollIntoView({ block: "nearest" });
   }, [id, at]);
@@ -64,9 +72,10 @@ function CustomerSearch({ onPick }: { onPick: (customer: Named) => void }) {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       if (items.length) setAt((n) => (n + (event.key === "ArrowDown" ? 1 : items.length - 1)) % items.length);
-    } else if (event.key === "Enter" && items[at]) {
+    } else if (event.key === "Enter") {
       event.preventDefault();
-      onPick(items[at]);
+      if (!current) setHasty(true);
+      else if (items[at]) onPick(items[at]);
     }
   };
   return (

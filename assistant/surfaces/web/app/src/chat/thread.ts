@@ -1,7 +1,7 @@
 import { useChat } from "@ai-sdk/react";
 import { DefaultChatTransport, type UIMessage } from "ai";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { ApiError, api, request, said } from "../lib/api";
+import { ApiError, api, request, said, sessionEnded } from "../lib/api";
 import { useLatest } from "../lib/load";
 import type { About, Conversation, Id, Message, Source } from "../lib/types";
 
@@ -156,7 +156,7 @@ export function useThread(key: string, opened: string | null, told: (conversatio
     // What went wrong may have been that the session ended; once somebody signed in again, the server knows more.
     if (!error || broken || !id.current) return;
     const again = () => void load();
-    api.get("/session").catch(() => {});
+    void sessionEnded();
     addEventListener("online", again);
     return () => removeEventListener("online", again);
   }, [error, broken, load]);

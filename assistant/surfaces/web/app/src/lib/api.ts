@@ -71,6 +71,12 @@ export const api = {
   remove: <T = unknown>(path: string) => call<T>("DELETE", path),
 };
 
+/** Ask whether anybody is still signed in here, and say so to the page if nobody is. */
+export async function sessionEnded(): Promise<void> {
+  const session = await api.get<unknown>("/session").catch(() => undefined);
+  if (session === null) expired();
+}
+
 /** `?a=1&b=2` of what is set. */
 export function query(values: Record<string, string | number | boolean | null | undefined>): string {
   const set = Object.entries(values).filter(([, value]) => value !== null && value !== undefined && value !== "");
