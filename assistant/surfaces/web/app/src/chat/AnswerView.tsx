@@ -11,6 +11,8 @@ import type { Turn } from "./thread";
 
 interface Props {
   turn: Turn;
+  /** As it was asked. */
+  question: string;
   writing: boolean;
   /** Where nothing can be done with it: a conversation that a colleague shared. */
   readOnly?: boolean;
@@ -34,9 +36,15 @@ export function Working({ step }: { step: string }) {
   );
 }
 
+const SURE: Record<string, string> = {
+  "very sure": "Very sure: the sources say so",
+  sure: "Sure that the sources say so",
+  likely: "Likely, but read the sources first",
+  unsure: "Unsure: read the sources first",
+};
 const MARKERS = /\s*\[\d+\]/g;
 
-export const AnswerView = memo(function AnswerView({ turn, writing, readOnly, onSource, onRetry, onDraft, onHandOver }: Props) {
+export const AnswerView = memo(function AnswerView({ turn, question, writing, readOnly, onSource, onRetry, onDraft, onHandOver }: Props) {
   const { answer, sources } = turn;
   const open = useCallback((source: Source) => onSource(source, turn), [onSource, turn]);
   const cite = useCallback(
@@ -53,8 +61,8 @@ export const AnswerView = memo(function AnswerView({ turn, writing, readOnly, on
       )}
       <Markdown text={turn.text} cite={cite} />
       {answer?.stopped && <p className="hint">Stopped before it was finished.</p>}
-      {answer && !declined && <Basis turn={turn} onOpen={open} />}
-      {answer && declined && <Nearest turn={turn} onOpen={open} />}
+      {answer && !declined && <Basis turn={turn} question={question} onOpen={open} />}
+      {answer && declined && <Nearest turn={turn} question={question} onOpen={open} />}
       {answer && declined && onHandOver && (
         <Button look="primary" icon="handover" onClick={() => onHandOver(turn)}>
           Hand over to a person
@@ -81,20 +89,28 @@ export const AnswerView = memo(function AnswerView({ turn, writing, readOnly, on
   );
 });
 
+interface BasisProps {
+  turn: Turn;
+  question: string;
+  onOpen: (source: Source) => void;
+}
+
 /** How sure it is, in words, and what it rests on. */
-function Basis({ turn, onOpen }: { turn: Turn; onOpen: (source: Source) => void }) {
+function Basis({ turn, question, onOpen }: BasisProps) {
   const answer = turn.answer!;
-  const level = answer.confidence >= 0.8 ? 3 : answer.confidence >= 0.6 ? 2 : 1;
+  const level = { "very sure": 3, sure: 2 }[answer.sure] ?? 1;
   return (
     <section className="basis" aria-label="What the answer rests on">
       <p className="sure">
-        <span className={`meter level-${level}`} aria-hidden="true">
-          <i />
-          <i />
-          <i />
-        </span>
-        {capital(answer.sure)}
-        <Searched turn={turn} />
+        {answer.sure && (
+          <span className={`meter level-${level}`} aria-hidden="true">
+            <i />
+            <i />
+            <i />
+          </span>
+        )}
+        {SURE[answer.sure] ?? capital(answer.sure)}
+        <Searched as={turn.answer!.question} asked={question} />
       </p>
       {answer.sources.length > 0 && (
         <ul className="source-cards" aria-label="Sources">
@@ -109,13 +125,13 @@ function Basis({ turn, onOpen }: { turn: Turn; onOpen: (source: Source) => void 
   );
 }
 
-function Nearest({ turn, onOpen }: { turn: Turn; onOpen: (source: Source) => void }) {
+function Nearest({ turn, question, onOpen }: BasisProps) {
   const { nearest } = turn.answer!;
   return (
     <section className="basis" aria-label="Nearest sources">
       <p className="sure">
         {nearest.length ? "Nearest sources; none of them answers it" : "Nothing near it was found"}
-        <Searched turn={turn} />
+        <Searched as={turn.answer!.question} asked={question} />
       </p>
       <ul className="source-cards">
         {nearest.map((source) => (
@@ -129,7 +145,6 @@ function Nearest({ turn, onOpen }: { turn: Turn; onOpen: (source: Source) => voi
 }
 
 /** A follow-up is searched as a question of its own: the reader should see which. */
-function Searched({ turn }: { turn: Turn }) {
-  const { question } = turn.answer!;
-  return question ? <span className="searched">Searched: “{question}”</span> : null;
+function Searched({ as, asked }: { as: string; asked: string }) {
+  return as && as !== asked ? <span className="searched">Searched: “{as}”</span> : null;
 }

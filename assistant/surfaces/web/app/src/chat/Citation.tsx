@@ -33,7 +33,8 @@ export const Marker = memo(function Marker({ source, marker, onOpen }: { source?
 
 /** A source on one line. */
 export function SourceCard({ source, onOpen }: { source: Source; onOpen: (source: Source) => void }) {
-  const facts = [source.outcome, source.page ? `page ${source.page}` : "", day(source.created_at)].filter(Boolean);
+  const heading = source.headings.at(-1);
+  const facts = [heading !== source.title ? heading : "", source.outcome, source.page ? `page ${source.page}` : "", day(source.created_at)].filter(Boolean);
   return (
     <button type="button" className={`source-card ${source.evidence}`} onClick={() => onOpen(source)}>
       {source.marker !== null && source.marker !== undefined && <span className={`marker ${source.evidence}`}>{source.marker}</span>}

@@ -2,7 +2,7 @@ import { useLoad } from "../lib/load";
 import type { CustomerHistory, Named, PastTicket, Ticket } from "../lib/types";
 import { capital, count, day } from "../lib/words";
 import { Badge, Empty, Show } from "../ui/States";
-import { Outside } from "./Markdown";
+import { Original } from "./Markdown";
 import { Panel } from "./Panel";
 
 const STEPS: Record<string, string> = { problem: "Problem", tried: "Tried", solution: "Helped", reply: "Reply" };
@@ -85,13 +85,14 @@ function Past({ ticket, open, onTicket }: { ticket: PastTicket; open?: boolean; 
         <button type="button" className="link" onClick={() => onTicket(ticket.ticket)}>
           Ask about this ticket
         </button>
-        <Outside url={ticket.url}>Open the original</Outside>
+        <Original url={ticket.url} />
       </p>
     </details>
   );
 }
 
 export function Lines({ lines }: { lines: PastTicket["lines"] }) {
+  if (!lines.length) return <p className="hint pad">Nothing more was noted.</p>;
   return (
     <ol className="lines">
       {lines.map((line, at) => (
@@ -116,7 +117,7 @@ export function TicketPanel({ ticket, onClose }: { ticket: Ticket; onClose: () =
         {ticket.customer && <span>{ticket.customer.name}</span>}
       </p>
       <div className="panel-actions">
-        <Outside url={ticket.url}>Open the original</Outside>
+        <Original url={ticket.url} />
       </div>
       <Lines lines={ticket.lines} />
     </Panel>

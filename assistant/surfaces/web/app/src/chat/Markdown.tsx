@@ -3,6 +3,7 @@ import { Fragment, type ReactNode, memo } from "react";
 import { safeUrl } from "../lib/words";
 import { copy } from "../ui/Toasts";
 import { IconButton } from "../ui/Button";
+import { Icon } from "../ui/Icon";
 
 /**
  * Markdown as React elements. marked only takes the text apart; nothing here makes HTML of a string, so
@@ -140,6 +141,17 @@ export function Outside({ url, children }: { url: string; children: ReactNode })
     <a href={safe} target="_blank" rel="noopener noreferrer nofollow">
       {children}
     </a>
+  );
+}
+
+/** A way to the source itself, where it has an address that may be followed. */
+export function Original({ url }: { url: string }) {
+  return (
+    safeUrl(url) && (
+      <Outside url={url}>
+        <Icon name="link" size={16} /> Open the original
+      </Outside>
+    )
   );
 }
 

@@ -7,7 +7,7 @@ import { Icon } from "../ui/Icon";
 import { Problem } from "../ui/States";
 import { Kind } from "./Citation";
 import { SourceVerdict } from "./Feedback";
-import { FROM, Markdown, Outside, TO } from "./Markdown";
+import { FROM, Markdown, Original, TO } from "./Markdown";
 import { Panel } from "./Panel";
 
 /** A source at the quoted words, with what stands around them. */
@@ -31,9 +31,7 @@ export function SourcePanel({ source, answer, onClose }: { source: Source; answe
       </p>
       {source.headings.length > 0 && <p className="crumbs">{source.headings.join(" › ")}</p>}
       <div className="panel-actions">
-        <Outside url={source.url}>
-          <Icon name="link" size={16} /> Open the original
-        </Outside>
+        <Original url={source.url} />
         {answer && cited && <SourceVerdict key={`${answer.id}-${source.marker}`} answer={answer} source={source} />}
       </div>
       {gone ? (

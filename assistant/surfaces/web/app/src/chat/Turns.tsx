@@ -69,6 +69,7 @@ const Answer = memo(function Answer({ at, turn, question, writing, onAgain, onSo
   return (
     <AnswerView
       turn={turn}
+      question={question}
       writing={writing}
       onSource={onSource}
       onRetry={() => onAgain(at - 1, question)}

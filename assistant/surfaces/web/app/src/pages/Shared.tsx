@@ -41,14 +41,21 @@ export function Shared({ token }: { token: string }) {
                       <p className="notice">
                         <Icon name="share" /> {conversation.asked_by || "A colleague"} shared this conversation. You can read it and open its sources.
                       </p>
-                      {conversation.messages.map(stored).map(turn).map((shown) =>
+                      {conversation.messages.map(stored).map(turn).map((shown, at, all) =>
                         shown.role === "user" ? (
                           <div key={shown.id} className="question" role="group" aria-label="Question">
                             <p className="question-text">{shown.text}</p>
                           </div>
                         ) : (
                           // Who reads along can't judge another's answer, so no verdict is offered in the panel.
-                          <AnswerView key={shown.id} turn={shown} writing={false} readOnly onSource={(source) => setBeside({ source, answer: null })} />
+                          <AnswerView
+                            key={shown.id}
+                            turn={shown}
+                            question={all[at - 1]?.text ?? ""}
+                            writing={false}
+                            readOnly
+                            onSource={(source) => setBeside({ source, answer: null })}
+                          />
                         ),
                       )}
                     </>
