@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,6 +25,8 @@ from tests.conformance.results import pytest_runtest_logreport as pytest_runtest
 from tests.conformance.results import pytest_sessionfinish as pytest_sessionfinish
 
 PROJECT = Path(__file__).parents[1]
+collect_ignore = [] if find_spec("playwright") else ["browser"]
+"""without the extra [browser], which `make test-browser` installs"""
 TEMPLATE = "template_deskhand"
 _numbers = itertools.count(1)
 
