@@ -167,7 +167,7 @@ def estimates(**values: float) -> dict[str, Estimate]:
 
 GAIN = Estimate(0.05, 0.02, 0.08, 90)
 AS_GOOD = estimates(
-    declined_answerable=0.05, format=0.99, grounded=0.97, citation_precision=0.8, seconds_total_p50=2.0
+    shown_declined_answerable=0.05, format=0.99, grounded=0.97, citation_precision=0.8, seconds_total_p50=2.0
 )
 
 
@@ -175,8 +175,11 @@ AS_GOOD = estimates(
     ("change", "reason"),
     [
         ({}, ""),
-        ({"declined_answerable": 0.10}, ""),
-        ({"declined_answerable": 0.12}, "declines what the sources answer: 0.120, what answers now 0.050"),
+        ({"shown_declined_answerable": 0.10}, ""),
+        (
+            {"shown_declined_answerable": 0.12},
+            "declines what the sources answer: 0.120, what answers now 0.050",
+        ),
         ({"format": 0.98}, ""),
         ({"format": 0.96}, "keeps the format"),
         ({"grounded": 0.9}, "borne out"),
