@@ -91,7 +91,11 @@ class Database:
         connection = Connection[DictRow].connect(
             self.url, options=_OPTIONS + role, row_factory=dict_row, connect_timeout=10, autocommit=True
         )
-        register_vector(connection)
+        try:
+            register_vector(connection)
+        except psycopg.Error:  # a database without the schema
+            connection.close()
+            raise
         return connection
 
     @contextmanager
