@@ -12,7 +12,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from assistant.errors import NotRunning
+from assistant.errors import NotRunning, QuestionRejected
 from assistant.model import Audience, Principal
 
 Row = dict[str, Any]
@@ -105,6 +105,12 @@ class Database:
                 yield connection
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise NotRunning(explain(error)) from error
+        except psycopg.DataError as error:
+            if "NUL" not in str(error):
+                raise
+            raise QuestionRejected(
+                "It holds a character that is none (NUL). Nothing was stored; leave it out."
+            ) from error
 
     @contextmanager
     def writer(self) -> Generator[Conn]:
