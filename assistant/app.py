@@ -173,14 +173,12 @@ class Assistant:
         """A query engine as it is configured, over any passages."""
         from assistant.answer import abstain
         from assistant.answer.engine import DeskQueryEngine
-        from assistant.generate import base
 
-        model = self.generator
         return DeskQueryEngine(
             retriever,
-            model,
+            self.generator,
             encode=self.embedder.encode,
-            threshold=abstain.threshold(self.settings.answer_when, gate=base.gate(model)),
+            threshold=abstain.threshold(self.settings.answer_when),
             question_max_chars=self.settings.question_max_chars,
         )
 

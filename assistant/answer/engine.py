@@ -176,6 +176,7 @@ class DeskQueryEngine(BaseQueryEngine):
         self.encode = encode
         self.strategy = strategy or (Strategy.QUOTE if base.quotes(model) else Strategy.WRITE)
         self.threshold = threshold
+        self.trust = base.trust(model) if self.strategy is Strategy.WRITE else base.Trust()
         self.question_max_chars = question_max_chars
 
     def answer(self, question: str, *, history: Sequence[Turn] = ()) -> Answer:
@@ -221,8 +222,10 @@ class DeskQueryEngine(BaseQueryEngine):
             candidates = extract.read(draft.question, draft.passages, encode=self.encode)
             found = abstain.features(draft.question, draft.passages, candidates)
             draft.confidence = abstain.confidence(found)
-        if draft.confidence < self.threshold:
-            reason = f"confidence {draft.confidence:.2f} is below {self.threshold:.2f}"
+        # Of what would not be sure enough even if the generator answered it is not asked.
+        sure = abstain.moved(draft.confidence, self.trust.answers)
+        if sure < self.threshold:
+            reason = f"confidence {sure:.2f} is below {self.threshold:.2f}"
             yield from _decline(draft, reason)
             return
         yield Status("answering")
@@ -267,10 +270,12 @@ class DeskQueryEngine(BaseQueryEngine):
         )
         markers = [m for m, _ in sources]
         shown = [draft.passages[m - 1] for m in markers]
-        seen = 0
+        seen, found = 0, draft.confidence
+        declined = "no sentence of the generator was supported by the sources"
         for sentence, line in self._generated(draft, messages):
             if prompt.DECLINED in sentence:
-                return "" if draft.text else "the generator found no answer in the sources"
+                declined = "the generator found no answer in the sources"
+                break
             seen += 1
             with draft.timed("verify"):
                 verified = cite.verify(sentence, shown, encode=self.encode)
@@ -278,9 +283,14 @@ class DeskQueryEngine(BaseQueryEngine):
                 held = [(markers[n - 1], quote) for n, quote in verified[1]]
                 said = cite.with_markers(cite.split_markers(verified[0])[0], [m for m, _ in held])
                 if said not in draft.text:  # small models repeat themselves
+                    draft.confidence = abstain.moved(found, self.trust.answers)
                     yield draft.add(said, held, line=line)
         log.info("answer.verified", sentences=seen, citations=len(draft.citations))
-        return "" if draft.text else "no sentence of the generator was supported by the sources"
+        if draft.text:
+            return ""
+        # It is mistaken at times, too: where retrieval is surer than that, the sources are quoted.
+        draft.confidence = abstain.moved(found, self.trust.declines)
+        return declined if draft.confidence <= self.threshold else (yield from _quote(draft, candidates))
 
     def _otherwise(self, draft: _Draft) -> Generator[Event]:
         """A document's sentence that says other numbers than a ticket which the answer rests on."""

@@ -28,7 +28,7 @@ from assistant.generate import base, live, local, registry
 from assistant.generate.local import LocalChat
 from assistant.store import conversations, datasets, versions
 from assistant.store.versions import Kind, Version
-from assistant.tune import evaluate
+from assistant.tune import evaluate, trust
 from assistant.tune.cases import Case, load
 from assistant.tune.evaluate import Reply
 
@@ -55,13 +55,13 @@ class Bound:
             return False
         if self.worse > 1:
             return candidate.value > now.value * self.worse
-        if self.measure.startswith("declined"):
+        if "declined" in self.measure:
             return candidate.value > now.value + self.worse
         return candidate.value < now.value - self.worse
 
 
 BOUNDS = (
-    Bound("declined_answerable", "declines what the sources answer", 0.02, always=0.10),
+    Bound("shown_declined_answerable", "declines what the sources answer", 0.02, always=0.10),
     Bound("format", "keeps the format", 0.02),
     Bound("grounded", "is borne out by the sources it cites", 0.02),
     Bound("citation_precision", "cites the right source", 0.02),
@@ -112,6 +112,8 @@ def promote(
         tuned = live.of_version(connection, version, assistant.settings)
         before = versions.live(connection, Kind.GENERATOR)
         current = live.answering(connection, before, assistant.settings)
+    if not force:
+        tuned = trust.trusted(assistant, version, tuned, progress)
     model = registry.generator(assistant.settings, tuned)
     now = registry.generator(assistant.settings, current)
     if isinstance(model, LocalChat):

@@ -114,3 +114,5 @@ def test_nobody_gets_in_without_a_token_for_it(web: Served) -> None:
     with web.client(ADA, "metrics") as other:
         assert other.post("/mcp", json=PING).status_code == 403
         assert other.get("/mcp").status_code == 403
+    with web.client(ADA, "chat") as asker:
+        assert asker.get("/mcp").status_code == 405, "there is no session to listen to"

@@ -43,6 +43,7 @@ INSTRUCTIONS = (
 )
 
 router = APIRouter(include_in_schema=False)
+Asker = Annotated[Caller, Depends(needs(Role.AGENT, "chat"))]
 Made = TypeVar("Made")
 Question = Annotated[Text, Field(description="The question, in full sentences.")]
 OfCustomer = Annotated[str, Field(description="The customer it is about: name, id or domain. Empty: nobody.")]
@@ -219,12 +220,16 @@ async def running(app: FastAPI) -> AsyncGenerator[None]:
         yield
 
 
-@router.api_route("/mcp", methods=["GET", "POST", "DELETE"])
-async def endpoint(
-    request: Request, caller: Annotated[Caller, Depends(needs(Role.AGENT, "chat"))]
-) -> Response:
+@router.post("/mcp")
+async def endpoint(request: Request, caller: Asker) -> Response:
     request.scope["deskhand.caller"] = caller
     return _Handled(request.app.state.mcp)
+
+
+@router.api_route("/mcp", methods=["GET", "DELETE"])
+def no_session(_: Asker) -> Response:
+    """There are no sessions to listen to or to end, which a client learns by this status."""
+    raise HTTPException(405, "Each request stands for itself here: send it with POST.")
 
 
 class _Handled(Response):
