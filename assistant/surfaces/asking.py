@@ -14,6 +14,7 @@ from assistant.model import Answer, Audience, Citation, Passage, Principal, Turn
 from assistant.retrieve.about import About
 from assistant.store import conversations, customers
 from assistant.store.customers import Known
+from assistant.store.db import clean
 from assistant.store.search import Filters
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Asking:
         files: Sequence[Attached] = (),
         surface: str,
     ) -> None:
+        text = clean(text)
         self.text = rewrite.checked(text, assistant.settings.question_max_chars)
         self.about = about(assistant, principal, text, customer=customer, ticket=ticket)
         if conversation and not (self.about.customer or self.about.others or self.about.ticket):

@@ -45,6 +45,14 @@ def test_the_cookie_is_for_the_server_alone(url: str) -> None:
     assert response.headers["Content-Security-Policy"].startswith("default-src 'self';")
 
 
+def test_behind_a_proxy_that_speaks_tls_browsers_are_told(settings: Settings, database: Database) -> None:
+    let_in(database, MARA)
+    with serving(settings.model_copy(update={"web_url": "https://desk.example"})) as address:
+        answer = httpx.post(f"{address}/api/v1/login", json={"email": MARA, "password": PASSWORD})
+        assert "Secure" in answer.headers["Set-Cookie"]
+        assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
 def test_a_wrong_password_and_an_unknown_address_look_alike(url: str) -> None:
     answers = [
         httpx.post(f"{url}/api/v1/login", json={"email": email, "password": "wrong " + PASSWORD})

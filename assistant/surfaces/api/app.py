@@ -79,13 +79,14 @@ def create(settings: Settings) -> FastAPI:
 
     api = FastAPI(title="Deskhand", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
     api.state.assistant, api.state.runs = assistant, runs
-    api.add_middleware(Guard)
+    api.add_middleware(Guard, tls=settings.web_url.startswith("https://"))
     api.get("/health", include_in_schema=False)(health)
     for router in ROUTERS:
         api.include_router(router)
     api.add_exception_handler(DeskhandError, _trouble)
     api.add_exception_handler(redis.RedisError, _no_broker)
     api.add_exception_handler(RequestValidationError, _invalid)
+    api.add_exception_handler(UnicodeEncodeError, _no_text)
     api.add_exception_handler(Exception, _unforeseen)
     if STATIC.is_dir():
         api.mount("/", Pages(directory=STATIC, html=True))
@@ -104,6 +105,10 @@ def _trouble(_request: Request, error: Exception) -> JSONResponse:
 
 def _no_broker(_request: Request, _error: Exception) -> JSONResponse:
     return problem(503, "The message broker can't be reached. Nothing was lost; try again in a moment.")
+
+
+def _no_text(_request: Request, _error: Exception) -> JSONResponse:
+    return problem(400, "It holds half a character (a lone surrogate). Nothing was stored; leave it out.")
 
 
 def _invalid(_request: Request, error: Exception) -> JSONResponse:

@@ -12,7 +12,7 @@ from assistant.errors import SignInRefused
 from assistant.model import Audience, Right
 from assistant.store import conversations, logins, principals
 from assistant.surfaces.api import files, limits
-from assistant.surfaces.api.access import COOKIE, SESSION, Caller, Desk, Role, csrf, identify, needs
+from assistant.surfaces.api.access import COOKIE, SESSION, Caller, Desk, Role, csrf, desk, identify, needs
 
 router = APIRouter(prefix="/api/v1", tags=["sign in"])
 PROVIDER = "sso"
@@ -122,7 +122,12 @@ def begin(secret: str, request: Request, response: Response) -> None:
         secret,
         max_age=logins.SESSION_DAYS * 86_400,
         path="/",
-        secure=request.url.scheme == "https",
+        secure=secure(request),
         httponly=True,
         samesite="lax",
     )
+
+
+def secure(request: Request) -> bool:
+    """Whether people reach this server by TLS, which a proxy before it may speak."""
+    return request.url.scheme == "https" or desk(request).settings.web_url.startswith("https://")
