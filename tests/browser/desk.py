@@ -126,7 +126,9 @@ def running(folder: Path) -> Generator[Desk]:
         with (folder / "up.log").open("wb") as log:
             up = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=folder)
         try:
-            wait(lambda: _answers(settings), what=f"the start of deskhand up ({folder / 'up.log'})")
+            wait(
+                lambda: answers(settings), what=f"the start of deskhand up ({folder / 'up.log'})", seconds=600
+            )
             desk = Desk(address(settings.state), settings, Model(server, gate), up)
             _fill(desk)
             yield desk
@@ -136,7 +138,7 @@ def running(folder: Path) -> Generator[Desk]:
             up.wait(30)
 
 
-def _answers(settings: Settings) -> bool:
+def answers(settings: Settings) -> bool:
     try:
         return httpx.get(f"{address(settings.state)}/health", timeout=5).is_success
     except (httpx.HTTPError, httpx.UnsupportedProtocol):

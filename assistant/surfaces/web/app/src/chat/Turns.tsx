@@ -46,7 +46,7 @@ export function Turns({ thread, before, onAgain, onSource, onHandOver, onDraft }
           })}
           {waiting && <Working step={step} />}
           {error && <Problem text={error} retry={last ? retry : undefined} />}
-          {unanswered && <Problem text="This question has no answer: it was interrupted." retry={retry} />}
+          {unanswered && <Problem text="This question has no answer yet: it was interrupted, or didn’t get through." retry={retry} />}
         </div>
       </div>
       {away && (

@@ -3,6 +3,7 @@ import { DefaultChatTransport, type UIMessage } from "ai";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { ApiError, api, request, said, sessionEnded } from "../lib/api";
 import { useLatest } from "../lib/load";
+import { watched } from "../lib/stream";
 import type { About, Conversation, Id, Message, Source } from "../lib/types";
 
 type Parts = {
@@ -84,7 +85,7 @@ export function useThread(key: string, opened: string | null, told: (conversatio
         fetch: async (input, init) => {
           const response = await request(input as RequestInfo, init);
           over.current = response.status === 204;
-          return response;
+          return over.current ? response : watched(response);
         },
         prepareSendMessagesRequest: ({ messages, body }) => ({
           body: { ...body, conversation: id.current, text: turn(messages.at(-1)!).text },
@@ -128,7 +129,9 @@ export function useThread(key: string, opened: string | null, told: (conversatio
       setTrouble({ text: "", missing: false });
       if (now.current.busy) return;
       clearError();
-      setMessages(found.messages.map(stored));
+      const known = found.messages.map(stored);
+      const last = now.current.messages.at(-1);
+      setMessages(unsent(last, known) ? [...known, last!] : known);
       if (found.running) await resume();
     } catch (problem) {
       setTrouble({ text: said(problem), missing: problem instanceof ApiError && problem.status === 404 });
@@ -198,6 +201,13 @@ export function useThread(key: string, opened: string | null, told: (conversatio
   }, [chat.stop, now]);
 
   return { turns, busy, step, ask, stop, load, conversation, trouble, reconnecting: broken, error: broken ? "" : (error?.message ?? "") };
+}
+
+/** A question that was asked here and did not reach the server: it is not to be lost. */
+function unsent(last: DeskMessage | undefined, known: DeskMessage[]): boolean {
+  if (last?.role !== "user" || last.metadata?.stored) return false;
+  const question = known.findLast((message) => message.role === "user");
+  return !question || turn(question).text !== turn(last).text;
 }
 
 /** An answer that was begun here and whose stream ended without its last word. */

@@ -42,7 +42,7 @@ export function Shell({ side, children, wide }: { side: ReactNode; children: Rea
           <Me />
         </aside>
         <button type="button" className="scrim" tabIndex={-1} aria-label="Close the menu" onClick={() => setOpen(false)} />
-        <main id="main" className={wide ? "main wide" : "main"} tabIndex={-1}>
+        <main id="main" className={wide ? "main wide" : "main"} tabIndex={wide ? 0 : -1}>
           {children}
         </main>
       </div>
