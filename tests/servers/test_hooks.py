@@ -111,7 +111,7 @@ def test_all_other_calls_are_refused_alike(web: TestClient, path: str, headers: 
 
 def test_a_name_is_never_a_path(web: TestClient) -> None:
     for path in ("/hooks/..%2Fdesk", "/hooks/DESK", "/hooks/" + "a" * 200):
-        assert web.post(path, content=b"{}", headers=signature(b"{}")).status_code in (404, 422)
+        assert web.post(path, content=b"{}", headers=signature(b"{}")).status_code in (404, 405, 422)
 
 
 def test_a_body_too_large_is_cut_off(web: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
