@@ -161,7 +161,8 @@ def downgrade() -> None:
       drop table share;
       alter table message drop column replaced, drop column stopped;
       alter table conversation drop constraint conversation_customer_id_fkey;
-      alter table conversation add constraint conversation_customer_id_fkey foreign key (customer_id) references customer;
+      alter table conversation add constraint conversation_customer_id_fkey
+        foreign key (customer_id) references customer;
       drop index conversation_principal;
       alter table conversation drop column updated_at, drop column ticket_id;
       create index conversation_principal on conversation (principal_id, created_at desc);

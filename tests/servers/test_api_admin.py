@@ -284,6 +284,14 @@ def test_a_version_that_cannot_be_promoted_says_why(web: Served, admin: httpx.Cl
     assert "Nothing was" in response.json()["detail"]
     assert admin.post(f"{A}/models/{made.name}/rollback").status_code == 400
     assert admin.post(f"{A}/models/nothing/rollback").status_code == 404
+    with web.assistant.database.writer() as connection:
+        other = versions.request(
+            connection, versions.Kind.EMBEDDER, base="small", dataset_hash=None, recipe={}, by=ROOT
+        )
+        versions.promote(connection, other, by=ROOT)
+    back = admin.post(f"{A}/models/{other.name}/rollback")
+    assert back.status_code == 400, "the generator is not taken back in its place"
+    assert "no generator" in back.json()["detail"]
 
 
 def test_a_comparison_is_a_process_of_its_own_and_leaves_its_reason(web: Served, settings: Settings) -> None:

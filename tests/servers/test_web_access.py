@@ -106,7 +106,7 @@ def test_nobody_gets_nothing(url: str, settings: Settings) -> None:
                 {"Cookie": "deskhand_session=guessed"},
                 {"Authorization": "Bearer dh_guessed"},
             ):
-                answer = httpx.request(method, url + at(path), headers=headers)
+                answer = httpx.request(method, url + at(path), headers=headers, timeout=60)
                 assert answer.status_code == 401, f"{method} {path} {headers}"
                 told = answer.json()
                 # OpenAI's clients read another shape.
@@ -148,7 +148,7 @@ def test_a_token_opens_its_scope_alone(url: str, settings: Settings, database: D
         for scope in access.TOKEN_SCOPES:
             made[scope] = logins.add_token(connection, PEOPLE[Role.ADMIN], scope, [scope], days=1)[1]
     for scope, token in made.items():
-        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}) as client:
+        with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client:
             for method, path, needs in calls(settings):
                 if needs is not None:
                     told = client.request(method, at(path)).text

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from assistant.errors import ConfigError
 from assistant.store import versions
-from assistant.store.versions import Version
+from assistant.store.versions import Kind, Version
 from assistant.surfaces.api.access import Caller, Desk, Role, needs
 from assistant.surfaces.api.wire import Line, Text
 
@@ -92,7 +92,12 @@ def rollback(name: Line, caller: Admin, assistant: Desk) -> Live:
     from assistant.tune import promote as promotion
 
     with assistant.database.writer() as connection:
-        if versions.get(connection, name).state != "live":
+        version = versions.get(connection, name)
+        if version.kind is not Kind.GENERATOR:
+            raise ConfigError(
+                f"{name} is no generator. Nothing was changed; `deskhand tune retriever --back` takes an embedder back."
+            )
+        if version.state != "live":
             raise ConfigError(f"{name} is not live, so there is nothing to take back. Nothing was changed.")
     return Live(live=promotion.rollback(assistant, by=caller.principal.id))
 
