@@ -13,7 +13,7 @@ from pydantic import SecretStr, ValidationError
 
 from assistant import servers
 from assistant.config import Settings
-from assistant.errors import ConfigError, ItemError, SourceError
+from assistant.errors import ConfigError, ItemError, NotThere, SourceError
 from assistant.model import Audience, Passage, Principal
 from assistant.retrieve import about
 from assistant.retrieve.about import About
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from assistant.answer.handoff import Delivery
     from assistant.ingest.embed import Embedder, Embedders, Vectors
     from assistant.ingest.pipeline import Pipeline
+    from assistant.retrieve.attached import Attached
     from assistant.retrieve.hybrid import Retriever
 
 
@@ -147,7 +148,7 @@ class Assistant:
         with self.database.reader(principal, Audience.INTERNAL) as connection:
             rows = search.customers(connection, name)
             if not rows:
-                raise ConfigError(
+                raise NotThere(
                     f"No customer «{name}» among the tickets you may read. Check the name, id or domain."
                 )
             if len({row["stands_for"] for row in rows}) > 1:
@@ -162,11 +163,11 @@ class Assistant:
         with self.database.reader(principal, Audience.INTERNAL) as connection:
             return about.detect(connection, question, ticket=ticket)
 
-    def engine(self, scope: Scope) -> DeskQueryEngine:
-        """A query engine that sees what the scope's principal may read, for one conversation or question."""
+    def engine(self, scope: Scope, files: Sequence[Attached] = ()) -> DeskQueryEngine:
+        """A query engine for one question, that sees `files` and what the scope's principal may read."""
         from assistant.retrieve.evidence import DeskRetriever
 
-        return self.engine_over(DeskRetriever(self.retriever, scope))
+        return self.engine_over(DeskRetriever(self.retriever, scope, files=files))
 
     def engine_over(self, retriever: BaseRetriever) -> DeskQueryEngine:
         """A query engine as it is configured, over any passages."""

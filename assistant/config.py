@@ -65,6 +65,22 @@ class Settings(BaseModel):
     """Address the web server listens on; 0.0.0.0 for all, behind a proxy that speaks TLS."""
     web_port: int = Field(default=0, ge=0, le=65535)
     """Port of the web server; 0: a free one, which `deskhand status` tells."""
+    web_url: str = ""
+    """Address at which people reach the web server, such as https://desk.example.com; empty: as they call it."""
+    local_logins: bool = True
+    """Whether people may sign in with a password of Deskhand's own (`deskhand login`)."""
+    oidc_issuer: str = ""
+    """Issuer of the OpenID Connect provider that people sign in at; empty: none."""
+    oidc_client_id: str = ""
+    """Deskhand's client id at that provider. Its redirect address is WEB_URL/api/v1/oidc/sso/callback."""
+    oidc_client_secret: SecretStr | None = None
+    """Its secret there, if it has one."""
+    oidc_label: str = "Single sign-on"
+    """What the button of the sign-in page says."""
+    oidc_groups_claim: str = "groups"
+    """Claim of the provider that lists a person's groups."""
+    oidc_roles: str = ""
+    """Roles of groups: it=admin, kb=owner, desk=agent, *=agent (*: everybody). Empty: everybody is an agent."""
     allowed_hosts: str = ""
     """Hosts and networks that connectors may reach though not public, with commas: nas.lan, 10.1.0.0/16"""
     answer_when: str = "likely"
@@ -73,6 +89,10 @@ class Settings(BaseModel):
     """Longer questions are refused."""
     principal: str = ""
     """Address of the person the command line asks for when `--as` isn't given; empty: nobody in particular."""
+    traces: str = ""
+    """Where OpenTelemetry traces go, by OTLP over HTTP: http://collector:4318/v1/traces. Needs the extra [traces]."""
+    trace_texts: bool = False
+    """Let questions, answers and what errors say into the traces, which go wherever `traces` says."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
 
@@ -82,6 +102,20 @@ class Settings(BaseModel):
         if not re.fullmatch(r"likely|sure|very_sure|[1-9]\d? ?%?", value):
             raise ValueError("say likely, sure, very_sure, or per cent from 1 to 99, such as 90 %")
         return value
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _roles(cls, value: str) -> str:
+        if value and not re.fullmatch(
+            r"[^=,]+=\s*(agent|owner|admin)\s*(,[^=,]+=\s*(agent|owner|admin)\s*)*", value
+        ):
+            raise ValueError("say group=role, with commas between them; a role is agent, owner or admin")
+        return value
+
+    @property
+    def roles_of_groups(self) -> dict[str, str]:
+        pairs = (pair.split("=") for pair in self.oidc_roles.split(",") if pair)
+        return {group.strip(): role.strip() for group, role in pairs}
 
     @property
     def models_folder(self) -> Path:

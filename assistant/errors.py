@@ -2,9 +2,12 @@
 
 DeskhandError
 ├── ConfigError        a setting is wrong or missing: a person must change it
+│   └── NotThere       what was named doesn't exist, or not for this person
 ├── NotRunning         a server Deskhand needs is not reachable
 ├── ModelUnavailable   weights are absent, damaged or won't load
 │   └── ModelBusy      as many questions as it takes are waiting: ask again in a moment
+├── SignInRefused      not signed in, or not with this password: sign in (again)
+│   └── LockedOut      too many attempts: wait
 ├── QuestionRejected   empty or far too long: ask it differently
 ├── SourceError        something about one source
 │   ├── SourceRefused  its credentials or settings are refused: stop it, tell the admin
@@ -26,6 +29,10 @@ class ConfigError(DeskhandError):
     pass
 
 
+class NotThere(ConfigError):
+    pass
+
+
 class NotRunning(DeskhandError):
     pass
 
@@ -39,6 +46,14 @@ class ModelBusy(ModelUnavailable):
 
 
 class QuestionRejected(DeskhandError):
+    pass
+
+
+class SignInRefused(DeskhandError):
+    pass
+
+
+class LockedOut(SignInRefused):
     pass
 
 

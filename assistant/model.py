@@ -316,6 +316,8 @@ class Passage:
     is_solution: bool = False
     customer_id: int | None = None
     created_at: dt.datetime | None = None
+    attached: bool = False
+    """a ticket's attachment"""
     cosine: float = 0.0
     """cosine similarity of question and chunk, -1..1"""
     bm25: float = 0.0

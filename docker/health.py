@@ -49,11 +49,26 @@ def beat(_: Sequence[str]) -> str:
     return "" if silent < BEAT_SECONDS else "beat sends no ticks"
 
 
+def web(_: Sequence[str]) -> str:
+    """Whether a question could be answered; what is missing, or nothing."""
+    import httpx
+
+    try:
+        told = httpx.get(f"http://127.0.0.1:{settings().web_port}/readyz", timeout=PING_SECONDS)
+    except httpx.HTTPError as error:
+        return f"it does not answer ({type(error).__name__})"
+    return "" if told.is_success else f"missing: {', '.join(told.json()['missing'])}"
+
+
 def _host(address: str) -> str:
     return address.rpartition(":")[0]
 
 
-ROLES: dict[str, Callable[[Sequence[str]], str]] = {"worker": worker, "beat": beat}
+ROLES: dict[str, Callable[[Sequence[str]], str]] = {
+    "worker": worker,
+    "beat": beat,
+    "assistant.surfaces.api.serve": web,
+}
 
 
 def main(command: Sequence[str]) -> int:

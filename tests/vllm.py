@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,9 +24,11 @@ Say = Callable[[dict[str, Any]], str]
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    pace: float
+    """seconds between two words"""
 
     def __init__(self, base: str, modules: list[str], say: Say, *, max_lora_rank: int = 16) -> None:
-        self.base, self.say = base, say
+        self.base, self.say, self.pace = base, say, 0.0
         self.adapters = dict(module.split("=", 1) for module in modules)
         self.asked: list[dict[str, Any]] = []
         for name, place in self.adapters.items():
@@ -84,6 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         for word in text.split(" "):
             delta = {"role": "assistant", "content": f"{word} "}
             self._event(self._answer(request, "chat.completion.chunk", delta=delta, finish_reason=None))
+            time.sleep(self.server.pace)
         self._event(self._answer(request, "chat.completion.chunk", delta={}, finish_reason="stop"))
         self.wfile.write(b"data: [DONE]\n\n")
         self.close_connection = True

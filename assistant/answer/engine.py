@@ -23,8 +23,9 @@ from llama_index.core.base.response.schema import Response
 from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import QueryBundle
 
+from assistant import metrics, traces
 from assistant.answer import abstain, cite, disagree, extract, prompt, rewrite
-from assistant.errors import ModelBusy, QuestionRejected
+from assistant.errors import ModelBusy
 from assistant.generate import base
 from assistant.model import TIMELINE, Answer, Citation, Passage, Turn
 from assistant.retrieve.cues import Listing, cues
@@ -64,9 +65,10 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """Verified text to append to what was sent before."""
+    """Verified text to append to what was sent before, and what it cites."""
 
     text: str
+    citations: tuple[Citation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class _Draft:
 
     question: str
     model: str
+    span: traces.Answering
     text: str = ""
     citations: list[Citation] = field(default_factory=list[Citation])
     passages: tuple[Passage, ...] = ()
@@ -96,17 +99,20 @@ class _Draft:
         start = len(self.text) + len(gap)
         self.timings.setdefault("first_token", time.monotonic() - self.started)
         self.text += gap + sentence
-        self.citations += [
+        cited = tuple(
             Citation(marker, self.passages[marker - 1], quote, (start, len(self.text)))
             for marker, quote in held
-        ]
-        return TextDelta(gap + sentence)
+        )
+        self.citations += cited
+        return TextDelta(gap + sentence, cited)
 
     @contextmanager
-    def timed(self, step: str) -> Generator[None]:
+    def timed(self, step: str, *, yields: bool = False) -> Generator[None]:
+        """Time a step. `yields`: whoever drains the answer gets to run in between."""
         start = time.monotonic()
         try:
-            yield
+            with self.span.step(step, yields=yields):
+                yield
         finally:
             self.timings[step] = self.timings.get(step, 0.0) + time.monotonic() - start
 
@@ -117,6 +123,19 @@ class _Draft:
             citations=len(self.citations),
             confidence=round(self.confidence, 3),
             refused=bool(refusal),
+        )
+        self.span.tell(
+            self.text,
+            model=self.model,
+            passages=len(self.passages),
+            citations=len(self.citations),
+            confidence=self.confidence,
+            declined=bool(refusal),
+        )
+        metrics.answered(
+            declined=bool(refusal),
+            first=self.timings.get("first_token"),
+            whole=time.monotonic() - self.started,
         )
         return Done(
             Answer(
@@ -173,11 +192,20 @@ class DeskQueryEngine(BaseQueryEngine):
         Raises `QuestionRejected` for a question that is empty or too long, `ModelBusy`
         when too many are being answered.
         """
-        question = self._checked(question)
-        draft = _Draft(question, model=base.name(self.model))
+        question = rewrite.checked(question, self.question_max_chars)
+        draft = _Draft(question, base.name(self.model), traces.Answering(question))
+        try:
+            yield from self._answered(draft, history)
+        except Exception as error:
+            draft.span.failed(error)
+            raise
+        finally:
+            draft.span.end()
+
+    def _answered(self, draft: _Draft, history: Sequence[Turn]) -> Generator[Event]:
         yield Status("searching")
         with draft.timed("rewrite"):
-            draft.question = self._standalone(question, history)
+            draft.question = self._standalone(draft.question, history)
         with draft.timed("retrieve"):
             nodes = self.retriever.retrieve(QueryBundle(draft.question))
             draft.passages = tuple(from_node(node) for node in nodes)
@@ -216,17 +244,6 @@ class DeskQueryEngine(BaseQueryEngine):
             return
         yield from self._otherwise(draft)
         yield draft.done()
-
-    def _checked(self, question: str) -> str:
-        question = question.strip()
-        if not any(character.isalnum() for character in question):
-            raise QuestionRejected("There was no question. Nothing was sent; write one and ask again.")
-        if len(question) > self.question_max_chars:
-            raise QuestionRejected(
-                f"The question has {len(question):,} characters and at most {self.question_max_chars:,} are "
-                "read. Nothing was sent; shorten it and ask again."
-            )
-        return question
 
     def _standalone(self, question: str, history: Sequence[Turn]) -> str:
         if not history:
@@ -292,7 +309,7 @@ class DeskQueryEngine(BaseQueryEngine):
         pieces = self.llm.stream_chat(messages)
         text, sent = "", 0
         try:
-            with draft.timed("generate"):
+            with draft.timed("generate", yields=True):
                 for piece in pieces:
                     text += piece.delta or ""
                     # The last one may still grow, or be followed by its marker.

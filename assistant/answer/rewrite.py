@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from assistant.errors import QuestionRejected
 from assistant.model import Turn
 from assistant.text.sentences import STOPWORDS, WORD, stems
 
@@ -24,6 +25,19 @@ _LEANS = re.compile(
     r"again|another|other)\b",
     re.I,
 )
+
+
+def checked(question: str, most: int) -> str:
+    """The question without what surrounds it. Raises `QuestionRejected` for none, or more than `most` characters."""
+    question = question.strip()
+    if not any(character.isalnum() for character in question):
+        raise QuestionRejected("There was no question. Nothing was sent; write one and ask again.")
+    if len(question) > most:
+        raise QuestionRejected(
+            f"The question has {len(question):,} characters and at most {most:,} are read. Nothing was sent; "
+            "shorten it and ask again."
+        )
+    return question
 
 
 def leans(question: str) -> bool:

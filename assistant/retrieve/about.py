@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from assistant.errors import ConfigError
+from assistant.errors import ConfigError, NotThere
 from assistant.model import Audience, Principal
 from assistant.retrieve.mask import COMMON
 from assistant.retrieve.scope import Scope
@@ -63,7 +63,7 @@ def detect(connection: Conn, question: str, *, ticket: str = "") -> About:
             connection, ticket
         )
         if not found:
-            raise ConfigError(
+            raise NotThere(
                 f"There is no ticket «{ticket}» among those you may read. Check its number or address."
             )
         if len(found) > 1:

@@ -15,6 +15,7 @@ from typing import Any
 
 from assistant.errors import ConfigError
 from assistant.model import Customer
+from assistant.store import history
 from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
 
@@ -91,6 +92,13 @@ def known(connection: Conn, ids: Sequence[int]) -> Known | None:
 def listing(connection: Conn, *, limit: int = 100) -> list[Row]:
     """Customers with their names in the sources and numbers of tickets, the latest first."""
     return connection.execute(SQL["customer_all"], {"limit": limit}).fetchall()
+
+
+def page(connection: Conn, query: str = "", *, limit: int = 30) -> list[Row]:
+    """Customers to pick from, with numbers of tickets that the reader may see, the one with the latest first."""
+    escaped = query.strip().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    values = {"pattern": f"%{escaped}%" if escaped else None, "closed": list(history.CLOSED), "limit": limit}
+    return connection.execute(SQL["customer_page"], values).fetchall()
 
 
 def merge(connection: Conn, into: int, other: int) -> list[Row]:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from assistant.errors import ConfigError
+from assistant.errors import ConfigError, NotThere
 from assistant.model import Audience, Part
 from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
@@ -86,7 +86,7 @@ def get(connection: Conn, name: str) -> Row:
     start = name.strip().lower()
     found = connection.execute(SQL["escalation_find"], {"start": start}).fetchall() if start else []
     if not found:
-        raise ConfigError(
+        raise NotThere(
             f"There is no escalation «{name}» among those you may see. `deskhand escalation list` shows them."
         )
     if len(found) > 1:
@@ -133,5 +133,5 @@ def asked(connection: Conn, message: int) -> Row:
     """
     row = connection.execute(SQL["message_asked"], {"id": message}).fetchone()
     if row is None:
-        raise ConfigError(f"You have no message {message}. `deskhand ask --json` tells the number of yours.")
+        raise NotThere(f"You have no message {message}. `deskhand ask --json` tells the number of yours.")
     return row

@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Sequence
 from enum import StrEnum
 
-from assistant.errors import ConfigError
+from assistant.errors import ConfigError, NotThere
 from assistant.store.db import Conn, Row
 from assistant.store.history import CLOSED
 from assistant.store.sql import SQL
@@ -52,7 +52,7 @@ def add(
     """
     about = connection.execute(SQL["feedback_about"], {"message": message}).fetchone()
     if about is None:
-        raise ConfigError(
+        raise NotThere(
             f"You have no answer with the number {message}. Nothing was stored; `deskhand ask` prints the number "
             "under each answer, and only whoever asked can judge it (`--as`)."
         )
@@ -92,6 +92,19 @@ def listing(
 def summary(connection: Conn, *, since: dt.datetime) -> list[Row]:
     """By model, and by what answers rest on: how many there were and what was said of them."""
     return connection.execute(SQL["feedback_summary"], {"since": since}).fetchall()
+
+
+def counts(connection: Conn, *, since: dt.datetime) -> dict[str, int]:
+    """How often each verdict was given; 0 is told too."""
+    said = {
+        row["verdict"]: row["said"] for row in connection.execute(SQL["feedback_counts"], {"since": since})
+    }
+    return {verdict.value: said.get(verdict.value, 0) for verdict in Verdict}
+
+
+def by_day(connection: Conn, *, since: dt.datetime) -> list[Row]:
+    """Questions, how many were declined and how many people asked, for each day on which there was one."""
+    return connection.execute(SQL["answers_by_day"], {"since": since}).fetchall()
 
 
 def unanswered(connection: Conn, space: int, *, since: dt.datetime, limit: int) -> list[Row]:

@@ -128,6 +128,12 @@ def find(connection: Conn, *, numbers: Sequence[str] = (), urls: Sequence[str] =
     return connection.execute(SQL["ticket_find"], {"numbers": wanted, "urls": list(urls)}).fetchall()
 
 
+def latest_titles(connection: Conn, *, limit: int = 4) -> list[str]:
+    """What the tickets that came last are about, each once."""
+    rows = connection.execute(SQL["ticket_latest"], {"limit": 10 * limit})
+    return list(dict.fromkeys(" ".join(row["title"].split()) for row in rows if row["title"].strip()))[:limit]
+
+
 def asked(connection: Conn, document_id: int, *, pieces: int = 4) -> str:
     """What the customer wrote in a ticket, as far as the reader may see it; empty when nothing."""
     rows = connection.execute(SQL["ticket_asked"], {"id": document_id, "limit": pieces})

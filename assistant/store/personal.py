@@ -54,7 +54,8 @@ COLUMNS: Mapping[str, Fate] = {
         " escalation.question failure.external_id failure.parent failure.reason feedback.comment"
         " feedback.principal_id identity.name identity.principal_id membership.user_name message.content"
         " message.refusal message.searched principal.id principal.name principal_right.principal_id"
-        " tombstone.external_id example.prompt example.completion",
+        " tombstone.external_id example.prompt example.completion api_token.name api_token.principal_id"
+        " login.principal_id login_link.issuer login_link.principal_id login_link.subject session.principal_id",
     ),
     **_columns(
         Fate.CLEARED,
@@ -70,17 +71,19 @@ COLUMNS: Mapping[str, Fate] = {
     ),
     **_columns(
         Fate.DERIVED,
-        "blocked.hash chunk.embedding_1 chunk.embedding_2 chunk.hash chunk.terms chunk.weights"
+        "api_token.hash login.password login_attempt.address session.hash share.hash"
+        " blocked.hash chunk.embedding_1 chunk.embedding_2 chunk.hash chunk.terms chunk.weights"
         " document.title_embedding_1 document.title_embedding_2 message.vector",
     ),
     **_columns(
         Fate.PLAIN,
-        "alembic_version.version_num audit_log.action chunk.audience chunk.kind chunk.language chunk.role"
+        "alembic_version.version_num api_token.scopes"
+        " audit_log.action chunk.audience chunk.kind chunk.language chunk.role"
         " digest.audience digest.kind digest.role document.audience document.kind document.language"
         " document.media_type document.revision embedding_space.name embedding_space.revision erasure.key"
         " dataset.counts dataset.hash dataset.settings example.kind example.origin example.part"
         " erasure.kind erasure.report escalation.packet escalation.state evaluation.kind evaluation.metrics"
-        " citation.evidence evaluation.system failure.stage feedback.kind feedback.verdict message.chunks"
+        " citation.evidence evaluation.system failure.stage login.role feedback.kind feedback.verdict message.chunks"
         " message.documents message.model message.role message.timings"
         " pending.form pending.revision principal_right.name schedule.cron schedule.job schedule.zone"
         " source.connector sync_run.job sync_run.state ticket.audience tombstone.kind"

@@ -132,7 +132,7 @@ select s.id, s.name, s.connector, s.realm, s.paused,
   (select count(*) from chunk c where c.source_id = s.id) as chunks,
   (select count(*) from pending p where p.source_id = s.id and not p.parked) as pending,
   (select count(*) from failure f where f.source_id = s.id) as failures,
-  r.state as run_state, r.started_at, r.finished_at, r.added, r.changed, r.unchanged,
+  r.state as run_state, r.started_at, r.finished_at, r.total, r.added, r.changed, r.unchanged,
   r.deleted, r.failed, r.error, r.note
 from source s
 left join lateral (
@@ -282,6 +282,25 @@ update customer set same_as = null, fixed = true where id = %(id)s returning id
 -- name: customer_successor
 -- Its other names go on without it: the first of them stands for the rest.
 update customer set same_as = nullif((select min(id) from customer where same_as = %(id)s), id) where same_as = %(id)s
+
+-- name: customer_page
+-- Whom one may pick: customers whose name, id or domain has the text in it, the one with the latest ticket first.
+with found as (
+  select coalesce(c.same_as, c.id) as id from customer c
+  where %(pattern)s::text is null or c.name ilike %(pattern)s or c.external_id ilike %(pattern)s
+    or array_to_string(c.domains, ' ') ilike %(pattern)s
+), its as (
+  select coalesce(c.same_as, c.id) as id, c.id = coalesce(c.same_as, c.id) as first, c.name, c.external_id, t.*
+  from customer c cross join lateral (
+    select count(*) as tickets, max(d.created_at) as latest,
+      count(*) filter (where t.solved_at is null and lower(t.status) <> all (%(closed)s)) as open
+    from document d join ticket t on t.document_id = d.id where d.customer_id = c.id) t
+  where coalesce(c.same_as, c.id) in (select id from found)
+)
+select (array_agg(id order by id))[1] as id,
+  coalesce(nullif(min(name) filter (where first), ''), nullif(min(name), ''), min(external_id)) as name,
+  sum(tickets)::int as tickets, sum(open)::int as open, max(latest) as latest
+from its group by its.id order by max(latest) desc nulls last, its.id limit %(limit)s
 
 -- name: customer_group
 select id, realm, external_id, name, domains, attributes, coalesce(same_as, id) as stands_for
@@ -455,8 +474,8 @@ select external_id from failure where source_id = %(source)s and stage = 'read' 
 -- name: failure_list
 select f.id, s.name as source, f.external_id, f.stage, f.reason, f.attempts, f.first_at, f.last_at
 from failure f join source s on s.id = f.source_id
-where %(source)s::text is null or s.name = %(source)s
-order by f.last_at desc, f.id desc
+where (%(source)s::text is null or s.name = %(source)s) and f.id < coalesce(%(before)s, 9223372036854775807)
+order by f.id desc limit %(limit)s
 
 -- name: failure_passing
 select f.id from failure f where f.source_id = %(source)s and not f.permanent and f.stage <> 'read'
@@ -542,6 +561,109 @@ left join identity i on i.principal_id = p.id
 left join membership m on m.realm = i.realm and m.user_name = i.name
 group by p.id, p.name order by p.id
 
+-- ── logins, sessions, tokens ──────────────────────────────────────────────
+
+-- name: login_add
+insert into login (principal_id, role, password) values (%(id)s, %(role)s, %(password)s)
+on conflict (principal_id) do nothing
+returning principal_id
+
+-- name: login_all
+select l.principal_id as id, p.name, l.role, l.disabled, l.password is not null as local, l.created_at, l.seen_at,
+  array(select issuer from login_link k where k.principal_id = l.principal_id order by 1) as providers
+from login l join principal p on p.id = l.principal_id
+order by l.principal_id
+
+-- name: login_role
+update login set role = %(role)s where principal_id = %(id)s returning principal_id
+
+-- name: login_disable
+update login set disabled = %(disabled)s where principal_id = %(id)s returning principal_id
+
+-- name: login_password
+update login set password = %(password)s where principal_id = %(id)s returning principal_id
+
+-- name: login_admins
+-- Whether somebody can sign in, and none of them is an admin.
+select exists (select from login) and not exists (select from login where role = 'admin' and not disabled) as lost
+
+-- name: login_secret
+select password from login where principal_id = %(id)s and not disabled
+
+-- name: login_attempt
+-- No row: there were too many, and the last that counted is not long enough ago.
+insert into login_attempt as a (address) values (%(address)s)
+on conflict (address) do update set
+  failures = case when a.last_at < now() - make_interval(mins => %(minutes)s) then 1 else a.failures + 1 end,
+  last_at = now()
+where a.failures < %(attempts)s or a.last_at < now() - make_interval(mins => %(minutes)s)
+returning failures
+
+-- name: login_attempts_forget
+delete from login_attempt where last_at < now() - interval '1 day'
+
+-- name: login_attempt_clear
+delete from login_attempt where address = %(address)s
+
+-- name: login_linked
+select principal_id from login_link where issuer = %(issuer)s and subject = %(subject)s
+
+-- name: login_link
+insert into login_link (issuer, subject, principal_id) values (%(issuer)s, %(subject)s, %(id)s)
+
+-- name: login_link_of
+select subject from login_link where issuer = %(issuer)s and principal_id = %(id)s limit 1
+
+-- name: login_unlink
+delete from login_link where principal_id = %(id)s
+
+-- name: session_add
+with old as (delete from session where expires_at < now()),
+  seen as (update login set seen_at = now() where principal_id = %(id)s and not disabled returning principal_id)
+insert into session (hash, principal_id, expires_at)
+select %(hash)s, principal_id, now() + make_interval(days => %(days)s) from seen
+returning hash
+
+-- name: session_find
+-- Seen at most once a minute, so that a page's requests are reads.
+with s as (
+  select * from session where hash = %(hash)s and expires_at > now() and seen_at > now() - make_interval(hours => %(hours)s)
+), touched as (
+  update session t set seen_at = now() from s where t.hash = s.hash and s.seen_at < now() - interval '1 minute'
+)
+select l.principal_id as id, p.name, l.role
+from s join login l using (principal_id) join principal p on p.id = l.principal_id
+where not l.disabled
+
+-- name: session_close
+delete from session where hash = %(hash)s
+
+-- name: session_close_all
+delete from session where principal_id = %(id)s and hash <> %(but)s
+
+-- name: token_add
+insert into api_token (hash, principal_id, name, scopes, expires_at)
+values (%(hash)s, %(id)s, %(name)s, %(scopes)s, now() + make_interval(days => %(days)s))
+returning id
+
+-- name: token_all
+select id, name, scopes, created_at, expires_at, used_at from api_token
+where principal_id = %(id)s order by created_at desc, id
+
+-- name: token_drop
+delete from api_token where principal_id = %(id)s and id = %(token)s returning id
+
+-- name: token_find
+with t as (
+  select * from api_token where hash = %(hash)s and expires_at > now()
+), used as (
+  update api_token u set used_at = now() from t
+  where u.hash = t.hash and coalesce(t.used_at < now() - interval '1 minute', true)
+)
+select l.principal_id as id, p.name, l.role, t.scopes
+from t join login l using (principal_id) join principal p on p.id = l.principal_id
+where not l.disabled
+
 -- ── search ────────────────────────────────────────────────────────────────
 
 -- name: term_counts
@@ -585,7 +707,7 @@ select d.id, coalesce(t.solved_at < coalesce(%(before)s::timestamptz, 'infinity'
 from document d join ticket t on t.document_id = d.id where d.id = any (%(ids)s)
 
 -- name: search_texts
-select c.id, c.document_id, c.text, c.headings, c.page, c.kind, c.audience, c.role, c.is_solution, c.customer_id,
+select c.id, c.document_id, c.text, c.headings, c.page, c.kind, d.parent, c.audience, c.role, c.is_solution, c.customer_id,
   c.created_at, d.title, d.url, d.external_id, s.name as source, t.status, t.solved_at, t.events,
   case when d.kind = 'ticket' or d.parent <> '' then 'ticket' else 'document' end as evidence
 from chunk c join document d on d.id = c.document_id join source s on s.id = c.source_id
@@ -601,6 +723,18 @@ from (
     and c.tokens >= %(tokens)s and {filters}
 ) c
 where place <= %(each)s
+
+-- name: document_passages
+-- One document as its passages, in their order; of a long one those around a passage.
+select c.id, c.document_id, c.text, c.headings, c.page, c.kind, d.parent, c.audience, c.role, c.is_solution, c.customer_id,
+  c.created_at, d.title, d.url, d.external_id, s.name as source, t.status, t.solved_at, t.events,
+  case when d.kind = 'ticket' or d.parent <> '' then 'ticket' else 'document' end as evidence
+from document d join source s on s.id = d.source_id join chunk c on c.document_id = d.id
+left join ticket t on t.document_id = d.id
+where d.id = %(id)s and c.ordinal between
+  coalesce((select k.ordinal from chunk k where k.id = %(chunk)s and k.document_id = d.id), 0) - %(around)s and
+  coalesce((select k.ordinal from chunk k where k.id = %(chunk)s and k.document_id = d.id), 0) + %(around)s
+order by c.ordinal
 
 -- name: customer_find
 with exact as (
@@ -665,6 +799,9 @@ from document d join source s on s.id = d.source_id
 where d.kind = 'ticket' and (d.number = any (%(numbers)s) or d.url = any (%(urls)s))
 order by d.created_at desc limit 5
 
+-- name: ticket_latest
+select title from document where kind = 'ticket' order by id desc limit %(limit)s
+
 -- name: ticket_asked
 -- What its customer wrote in it, from the first message on.
 select text from chunk where document_id = %(id)s and role <> 'agent' order by ordinal limit %(limit)s
@@ -689,20 +826,99 @@ where d.id = any (%(ids)s)
 -- name: conversation_add
 insert into conversation (title, surface) values (%(title)s, %(surface)s) returning id
 
+-- name: conversation_get
+-- One's own, or one that the transaction's link opens.
+select c.id, c.title, c.surface, c.customer_id, c.ticket_id, c.created_at, c.updated_at,
+  c.principal_id = nullif(current_setting('deskhand.principal', true), '') as mine, p.name as asked_by
+from conversation c left join principal p on p.id = c.principal_id
+where c.id = %(id)s
+
+-- name: conversation_go_on
+-- Of the reader's own. What it is about by now; a question about nobody in particular changes nothing.
+update conversation set updated_at = now(), customer_id = coalesce(%(customer)s, customer_id),
+  ticket_id = coalesce(%(ticket)s, ticket_id)
+where id = %(id)s returning id
+
 -- name: conversation_turns
 select role, content from (
-  select id, role, content from message where conversation_id = %(id)s order by id desc limit %(limit)s
+  select id, role, content from message where conversation_id = %(id)s and not replaced order by id desc limit %(limit)s
 ) m order by id
 
--- name: conversation_all
-select c.id, c.title, c.surface, c.created_at, (select count(*) from message m where m.conversation_id = c.id) as messages
-from conversation c order by c.created_at desc limit %(limit)s
+-- name: conversation_replace
+-- A question, given by its own id or its answer's, with all that follows it.
+update message set replaced = true
+where conversation_id = %(conversation)s and not replaced and id >= (
+  select max(q.id) from message q
+  where q.conversation_id = %(conversation)s and q.role = 'user' and not q.replaced and q.id <= %(message)s
+    and exists (select from message m where m.id = %(message)s and m.conversation_id = %(conversation)s and not m.replaced))
+returning id
+
+-- name: conversation_page
+-- Of the reader's own, those last talked in first. Drafts are kept for what becomes of their tickets, not to go on with.
+select c.id, c.title, c.created_at, c.updated_at, c.customer_id, coalesce(k.name, '') as customer,
+  exists (select from share s where s.conversation_id = c.id) as shared
+from conversation c left join customer k on k.id = c.customer_id
+where c.principal_id = nullif(current_setting('deskhand.principal', true), '') and c.surface <> 'draft'
+  and (%(before)s::timestamptz is null or (c.updated_at, c.id) < (%(before)s, %(id)s::uuid))
+  and (%(pattern)s::text is null or c.title ilike %(pattern)s or c.id in (select said(%(pattern)s)))
+order by c.updated_at desc, c.id desc limit %(limit)s
+
+-- name: conversation_rename
+update conversation set title = %(title)s where id = %(id)s returning id
+
+-- name: conversation_remove
+delete from conversation where id = %(id)s returning id
+
+-- name: conversation_share
+insert into share (conversation_id, hash, created_at) values (%(id)s, %(hash)s, %(at)s) on conflict do nothing
+
+-- name: conversation_unshare
+delete from share where conversation_id = %(id)s
+
+-- name: conversation_share_of
+select created_at from share where conversation_id = %(id)s
+
+-- name: conversation_by_link
+select conversation_id from share where encode(hash, 'hex') = current_setting('deskhand.share', true)
+
+-- name: message_all
+select m.id, m.role, m.content as text, m.created_at, m.refusal, m.confidence, m.searched as question, m.model, m.stopped,
+  m.chunks, m.documents, coalesce((
+    select jsonb_agg(jsonb_build_object('verdict', f.verdict, 'marker', f.marker, 'comment', f.comment) order by f.id)
+    from feedback f where f.message_id = m.id), '[]') as feedback
+from message m
+where m.conversation_id = %(conversation)s and not m.replaced and (%(message)s::bigint is null or m.id = %(message)s)
+order by m.id
+
+-- name: message_citations
+-- A passage may have been indexed anew since: then it is the one that still has the quote. What is gone, or no
+-- longer the reader's to read, has no title here.
+select x.message_id, x.marker, x.document_id, x.evidence, x.quote, coalesce(m.documents[x.marker] = 0, false) as file,
+  d.id is not null as there, c.id, coalesce(c.text, '') as text,
+  coalesce(c.headings, '{}') as headings, c.page, coalesce(d.kind, 'document') as kind, coalesce(d.parent, '') as parent,
+  coalesce(c.audience, d.audience, 'public') as audience, coalesce(c.role, '') as role,
+  coalesce(c.is_solution, false) as is_solution, d.customer_id, coalesce(c.created_at, d.created_at) as created_at,
+  coalesce(d.title, '') as title, coalesce(d.url, '') as url, coalesce(d.external_id, '') as external_id,
+  coalesce(s.name, '') as source, t.status, t.solved_at, t.events
+from citation x join message m on m.id = x.message_id
+left join document d on d.id = x.document_id
+left join lateral (
+  select * from chunk c where c.id = x.chunk_id
+    or (x.chunk_id is null and c.document_id = x.document_id and position(x.quote in c.text) > 0)
+  order by c.ordinal limit 1) c on true
+left join source s on s.id = d.source_id left join ticket t on t.document_id = d.id
+where x.message_id = any (%(messages)s)
+order by x.message_id, x.marker, x.span_start
+
+-- name: message_next
+select nextval('message_id_seq') as id
 
 -- name: message_add
-insert into message (conversation_id, role, content, searched, confidence, refusal, model, timings, ticket_id,
-                     chunks, documents, vector, space_id)
-values (%(conversation)s, %(role)s, %(content)s, %(searched)s, %(confidence)s, %(refusal)s, %(model)s, %(timings)s,
-        %(ticket)s, %(chunks)s, %(documents)s, %(vector)s, %(space)s)
+insert into message (id, conversation_id, role, content, searched, confidence, refusal, model, timings, ticket_id,
+                     chunks, documents, vector, space_id, stopped)
+overriding system value
+values (coalesce(%(id)s, nextval('message_id_seq')), %(conversation)s, %(role)s, %(content)s, %(searched)s, %(confidence)s,
+        %(refusal)s, %(model)s, %(timings)s, %(ticket)s, %(chunks)s, %(documents)s, %(vector)s, %(space)s, %(stopped)s)
 returning id
 
 -- name: citation_add
@@ -712,8 +928,8 @@ on conflict do nothing
 
 -- name: message_asked
 -- Of an answer the question before it; of a question that itself.
-select m.id, q.content as question, coalesce(nullif(m.searched, ''), q.content) as searched
-from message m cross join lateral (
+select m.id, q.content as question, coalesce(nullif(m.searched, ''), q.content) as searched, c.customer_id, c.ticket_id
+from message m join conversation c on c.id = m.conversation_id cross join lateral (
   select content from message q where q.conversation_id = m.conversation_id and q.role = 'user' and q.id <= m.id
   order by q.id desc limit 1) q
 where m.id = %(id)s
@@ -769,6 +985,15 @@ select t.model, k.evidence, count(*)::int as answers, (count(*) filter (where t.
 from told t join kinds k on k.id = t.id
 group by t.model, k.evidence, k.place order by t.model, k.place
 
+-- name: feedback_counts
+select verdict, count(*)::int as said from given_feedback where created_at >= %(since)s group by verdict
+
+-- name: answers_by_day
+-- In UTC; of a day without answers there is no row.
+select a.created_at::date as day, count(*)::int as questions, (count(*) filter (where a.declined))::int as declined,
+  askers(array_agg(a.id)) as people
+from given_answer a where a.created_at >= %(since)s group by 1 order by 1
+
 -- name: unanswered
 -- Questions that were declined, or whose answer was judged bad, the latest first.
 select q.id, q.question, q.created_at, q.declined, q.documents, case when q.space_id = %(space)s then q.vector end as vector
@@ -786,7 +1011,7 @@ from document d join source s on s.id = d.source_id where d.id = any (%(ids)s)
 
 -- name: documents_complained
 -- Whatever was said before a document's last change may be settled by it.
-select d.title, d.url, d.external_id, s.name as source, d.kind, coalesce(d.updated_at, d.created_at) as changed,
+select d.id, d.title, d.url, d.external_id, s.name as source, d.kind, coalesce(d.updated_at, d.created_at) as changed,
   (count(distinct f.id) filter (where f.verdict = 'source_wrong'))::int as wrong,
   (count(distinct f.id) filter (where f.verdict = 'source_outdated'))::int as outdated,
   askers(array_agg(f.message_id)) as people, max(f.created_at) as latest,
@@ -799,7 +1024,7 @@ group by d.id, s.name order by count(distinct f.id) desc, max(f.created_at) desc
 
 -- name: documents_old
 -- Documents, not tickets, that nobody has changed for long and that answers still rest on.
-select d.title, d.url, d.external_id, s.name as source, coalesce(d.created_at, d.updated_at) as changed,
+select d.id, d.title, d.url, d.external_id, s.name as source, coalesce(d.created_at, d.updated_at) as changed,
   count(distinct a.id)::int as answers, askers(array_agg(distinct a.id)) as people, max(a.created_at) as latest
 from given_answer a join given_citation c on c.message_id = a.id
 join document d on d.id = c.document_id join source s on s.id = d.source_id
@@ -844,6 +1069,13 @@ where d.id = any (%(ids)s)
 
 -- name: audit
 insert into audit_log (actor, action, object, detail) values (%(actor)s, %(action)s, %(object)s, %(detail)s)
+
+-- name: audit_page
+select id, at, actor, action, object, detail from audit_log
+where id < coalesce(%(before)s, 9223372036854775807) order by id desc limit %(limit)s
+
+-- name: evaluation_all
+select id, at, kind, dataset, system, metrics from evaluation order by id desc limit %(limit)s
 
 -- name: evaluation_add
 insert into evaluation (kind, dataset, system, metrics, settings)
@@ -947,7 +1179,7 @@ where d.id <> all (%(ids)s) and (
 -- name: erasure_conversations
 select c.id from conversation c
 where c.customer_id = any (%(customers)s) or c.principal_id = any (%(people)s) or c.title ~* %(pattern)s
-  or exists (
+  or c.ticket_id = any (%(ids)s) or exists (
     select from message m where m.conversation_id = c.id and (
       m.content ~* %(pattern)s or m.searched ~* %(pattern)s or m.refusal ~* %(pattern)s
       or m.ticket_id = any (%(ids)s)
@@ -1100,6 +1332,7 @@ select * from (
   union all select 'ticket.document_id', count(*) from ticket where document_id = any (%(ids)s)
   union all select 'pending.document_id', count(*) from pending where document_id = any (%(ids)s)
   union all select 'example.documents', count(*) from example where documents && %(ids)s::bigint[]
+  union all select 'conversation.ticket_id', count(*) from conversation where ticket_id = any (%(ids)s)
   union all select 'message.ticket_id', count(*) from message where ticket_id = any (%(ids)s)
   union all select 'citation.document_id', count(*) from citation where document_id = any (%(ids)s)
   union all select 'citation.chunk_id', count(*) from citation where chunk_id = any (%(chunks)s)
@@ -1141,6 +1374,14 @@ update version set metrics = metrics || %(metrics)s where id = %(id)s
 -- name: version_end
 -- It failed, or is not good enough.
 update version set state = %(state)s, reason = %(reason)s where id = %(id)s
+
+-- name: version_note
+update version set reason = %(reason)s where id = %(id)s and state not in ('training', 'live')
+
+-- name: version_claimed
+select l.objid::bigint as id from pg_locks l
+where l.locktype = 'advisory' and l.classid = %(lock)s and l.objsubid = 2 and l.granted
+  and l.database = (select oid from pg_database where datname = current_database())
 
 -- name: version_get
 select * from version where name = %(name)s

@@ -243,29 +243,45 @@ def outcomes(
 def passages(connection: Conn, scored: Mapping[int, tuple[float, Candidate]]) -> list[Passage]:
     """The texts of the chosen chunks, by their fused score, best first."""
     rows = connection.execute(SQL["search_texts"], {"ids": list(scored)})
-    found = [
-        Passage(
-            chunk_id=row["id"],
-            document_id=row["document_id"],
-            text=row["text"],
-            title=row["title"],
-            url=row["url"],
-            kind=Kind(row["kind"]),
-            score=scored[row["id"]][0],
-            headings=tuple(row["headings"]),
-            source=row["source"],
-            external_id=row["external_id"],
-            page=row["page"],
-            audience=Audience(row["audience"]),
-            role=row["role"],
-            is_solution=row["is_solution"],
-            customer_id=row["customer_id"],
-            created_at=row["created_at"],
-            cosine=scored[row["id"]][1].cosine,
-            bm25=scored[row["id"]][1].bm25,
-            evidence=Evidence(row["evidence"]),
-            outcome=outcome(row) if row["kind"] == Kind.TICKET else "",
-        )
-        for row in rows
-    ]
+    found = [passage(row, *scored[row["id"]]) for row in rows]
     return sorted(found, key=lambda p: (-p.score, p.chunk_id))
+
+
+def of_ids(connection: Conn, chunks: Sequence[int]) -> list[Passage]:
+    """These chunks, as far as the reader may see them, in no order."""
+    return [passage(row) for row in connection.execute(SQL["search_texts"], {"ids": list(chunks)})]
+
+
+def passage(row: Row, score: float = 0.0, candidate: Candidate | None = None) -> Passage:
+    """A passage of a row that has a chunk, its document and its ticket."""
+    return Passage(
+        chunk_id=row["id"] or 0,
+        document_id=row["document_id"],
+        text=row["text"],
+        title=row["title"],
+        url=row["url"],
+        kind=Kind(row["kind"]),
+        score=score,
+        headings=tuple(row["headings"]),
+        source=row["source"],
+        external_id=row["external_id"],
+        page=row["page"],
+        audience=Audience(row["audience"]),
+        role=row["role"],
+        is_solution=row["is_solution"],
+        customer_id=row["customer_id"],
+        created_at=row["created_at"],
+        attached=bool(row["parent"]),
+        cosine=candidate.cosine if candidate else 0.0,
+        bm25=candidate.bm25 if candidate else 0.0,
+        evidence=Evidence(row["evidence"]),
+        outcome=outcome(row) if row["kind"] == Kind.TICKET and row["status"] is not None else "",
+    )
+
+
+def document(
+    connection: Conn, document_id: int, *, chunk: int | None = None, around: int = 1
+) -> list[Passage]:
+    """A document's passages around one of them, else its first; none for what the reader may not see."""
+    values = {"id": document_id, "chunk": chunk, "around": around}
+    return [passage(row) for row in connection.execute(SQL["document_passages"], values)]

@@ -13,13 +13,14 @@ import typer
 from rich.markup import escape
 
 from assistant import log
+from assistant.answer import rewrite
 from assistant.app import Assistant
 from assistant.config import settings
-from assistant.errors import ConfigError, DeskhandError
+from assistant.errors import DeskhandError
 from assistant.model import Audience, Kind, Principal
 from assistant.retrieve.about import About
 from assistant.retrieve.scope import Scope
-from assistant.store import conversations, sources
+from assistant.store import sources
 from assistant.store.search import Filters
 from assistant.surfaces import (
     cli_customers,
@@ -27,18 +28,19 @@ from assistant.surfaces import (
     cli_escalations,
     cli_eval,
     cli_feedback,
+    cli_login,
     cli_models,
     cli_people,
     cli_sources,
     cli_tickets,
     cli_tune,
 )
+from assistant.surfaces.asking import Asking
 from assistant.surfaces.terminal import (
     As,
     Customer,
     Json,
     TicketId,
-    asked_about,
     asker,
     err,
     guarded,
@@ -58,6 +60,7 @@ app = typer.Typer(
 app.add_typer(cli_sources.source, name="source")
 app.add_typer(cli_sources.failure, name="failures")
 app.add_typer(cli_people.people, name="people")
+app.add_typer(cli_login.login, name="login")
 app.add_typer(cli_customers.customer, name="customer")
 app.add_typer(cli_tickets.ticket, name="ticket")
 app.add_typer(cli_erase.erase, name="erase")
@@ -98,6 +101,7 @@ def up() -> None:
         out.print(f"✓ Deskhand runs ({time.monotonic() - started:.1f} s). Ctrl-C stops it; nothing is lost.")
         out.print(f"  logs: {config.state / 'logs'} · sources: `deskhand source list` · try: `deskhand ask`")
         out.print(f"  web: {address(config.state)} (hooks of sources: /hooks/NAME)")
+        cli_login.hint()
         supervisor.wait()
 
 
@@ -132,7 +136,8 @@ def doctor(
         return
     from assistant.runtime.doctor import diagnose
 
-    checks = list(diagnose(settings()))
+    with opened() as assistant:
+        checks = list(diagnose(assistant))
     if as_json:
         print_json([{"name": c.name, "ok": c.ok, "detail": c.detail, "remedy": c.remedy} for c in checks])
     else:
@@ -192,7 +197,7 @@ def search(
     with opened() as assistant:
         principal = asker(assistant, who)
         found = assistant.retriever.passages(
-            checked(question, assistant),
+            rewrite.checked(question, assistant.settings.question_max_chars),
             Scope(
                 principal,
                 Audience.PUBLIC if public else Audience.INTERNAL,
@@ -238,31 +243,33 @@ def ask(
 
     with opened() as assistant:
         principal = asker(assistant, who)
-        audience = Audience.PUBLIC if public else Audience.INTERNAL
-        asked = asked_about(assistant, principal, question, customer=customer, ticket=ticket)
+        asking = Asking(
+            assistant,
+            principal,
+            question,
+            customer=customer,
+            ticket=ticket,
+            public=public,
+            filters=narrowed(assistant, principal, as_of=as_of),
+            surface="cli",
+        )
         if not as_json:
-            show_about(asked)
-        scope = asked.scope(principal, audience, narrowed(assistant, principal, as_of=as_of))
-        engine = assistant.engine(scope)
-        answer = drain(engine.stream(question), out, quiet=as_json)
-        with assistant.database.reader(principal, audience) as connection:
-            talk = conversations.start(connection, title=question, surface="cli")
-            vector = assistant.vector(answer.question)
-            message = conversations.record(connection, talk, question, answer, vector=vector)
+            show_about(asking.about)
+        answer = drain(asking.events(), out, quiet=as_json)
         made = None
         if escalate and answer.refusal:
             made = assistant.escalate(
-                scope, question, answer.question, message=message, passages=answer.passages
+                asking.scope, question, answer.question, message=asking.message, passages=answer.passages
             )
     if as_json:
-        name = asked.customer and asked.customer.name
-        about = {"customer": name, "about": asked.how, "others": asked.others}
-        ids = {"conversation": talk, "message": message, "escalation": made}
+        name = asking.about.customer and asking.about.customer.name
+        about = {"customer": name, "about": asking.about.how, "others": asking.about.others}
+        ids = {"conversation": asking.conversation, "message": asking.message, "escalation": made}
         print_json({**answer_json(answer), **about, **ids})
     else:
         if answer.refusal:
-            cli_escalations.offer(message, made)
-        show_number(message, "up|down")
+            cli_escalations.offer(asking.message, made)
+        show_number(asking.message, "up|down")
 
 
 @app.command()
@@ -272,34 +279,29 @@ def chat(who: As = "", customer: Customer = "", public: Public = False) -> None:
 
     with opened() as assistant:
         principal = asker(assistant, who)
-        audience = Audience.PUBLIC if public else Audience.INTERNAL
-        known = assistant.customer(principal, customer) if customer else None
-        scope = Scope(principal, audience, customer=known.ids if known else None)
         talk = None
         out.print("Ask, or press Ctrl-D to end.", style="dim")
         while (question := _prompt()) is not None:
-            with assistant.database.reader(principal, audience) as connection:
-                talk = talk or conversations.start(connection, title=question, surface="cli")
-                history = conversations.turns(connection, talk)
             try:
-                answer = drain(assistant.engine(scope).stream(question, history=history), out)
+                asking = Asking(
+                    assistant,
+                    principal,
+                    question,
+                    customer=customer,
+                    public=public,
+                    conversation=talk,
+                    surface="cli",
+                )
+                talk = asking.conversation
+                if asking.about.how != "as before":
+                    show_about(asking.about)
+                answer = drain(asking.events(), out)
             except DeskhandError as error:
                 err.print(str(error), markup=False)
                 continue
-            with assistant.database.reader(principal, audience) as connection:
-                vector = assistant.vector(answer.question)
-                message = conversations.record(connection, talk, question, answer, vector=vector)
             if answer.refusal:
-                cli_escalations.offer(message)
-            show_number(message, "up|down")
-
-
-def checked(question: str, assistant: Assistant) -> str:
-    """The question, or `ConfigError` when there is none or it is far too long."""
-    limit = assistant.settings.question_max_chars
-    if not question.strip() or len(question) > limit:
-        raise ConfigError(f"A question has 1 to {limit:,} characters; this one has {len(question):,}.")
-    return question
+                cli_escalations.offer(asking.message)
+            show_number(asking.message, "up|down")
 
 
 def show_about(about: About) -> None:

@@ -14,6 +14,7 @@ from assistant.errors import ConfigError
 from assistant.model import Audience
 from assistant.store import conversations, escalations
 from assistant.store.escalations import State
+from assistant.surfaces import asking
 from assistant.surfaces.answers import KINDS
 from assistant.surfaces.cli_customers import show_ticket
 from assistant.surfaces.terminal import (
@@ -21,7 +22,6 @@ from assistant.surfaces.terminal import (
     Customer,
     Json,
     TicketId,
-    asked_about,
     asker,
     opened,
     out,
@@ -56,7 +56,7 @@ def add(
         principal = asker(assistant, who)
         with assistant.database.reader(principal, Audience.INTERNAL) as connection:
             asked = escalations.asked(connection, message)
-        about = asked_about(assistant, principal, asked["question"], customer=customer, ticket=ticket)
+        about = asking.about(assistant, principal, asked["question"], customer=customer, ticket=ticket)
         made = assistant.escalate(
             about.scope(principal),
             question or asked["question"],

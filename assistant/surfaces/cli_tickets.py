@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from assistant.answer.draft import draft
-from assistant.app import Assistant
-from assistant.model import Answer, Audience, Principal
+from assistant.model import Audience
 from assistant.retrieve import evidence
-from assistant.retrieve.about import About
 from assistant.retrieve.scope import Scope
-from assistant.store import conversations, history
-from assistant.store.history import PastTicket
+from assistant.surfaces import drafting
 from assistant.surfaces.answers import as_json as answer_json
 from assistant.surfaces.answers import show_sources
 from assistant.surfaces.cli_customers import show_ticket
@@ -29,7 +25,7 @@ Number = Annotated[str, typer.Argument(metavar="TICKET", help="Its number or add
 def show(number: Number, who: As = "", as_json: Json = False) -> None:
     """What was asked, what was tried and what came of it, with dates."""
     with opened() as assistant:
-        found = _ticket(assistant, asker(assistant, who), number)[1]
+        found = drafting.ticket(assistant, asker(assistant, who), number).past
     if as_json:
         print_json(dataclasses.asdict(found))
     else:
@@ -41,11 +37,13 @@ def alike(number: Number, who: As = "", as_json: Json = False) -> None:
     """Have others had this? Their tickets, without saying whose, and what helped."""
     with opened() as assistant:
         principal = asker(assistant, who)
-        about, found = _ticket(assistant, principal, number)
+        asked = drafting.ticket(assistant, principal, number, Audience.INTERNAL)
         scope = Scope(
-            principal, customer=about.customer.ids if about.customer else (), without=found.document_id
+            principal,
+            customer=asked.about.customer.ids if asked.about.customer else (),
+            without=asked.past.document_id,
         )
-        others = evidence.alike(assistant.retriever, _asked(assistant, principal, found), scope)
+        others = evidence.alike(assistant.retriever, f"{asked.past.title}\n{asked.text}", scope)
     if as_json:
         print_json([dataclasses.asdict(other) for other in others])
         return
@@ -63,23 +61,8 @@ def draft_reply(number: Number, who: As = "", as_json: Json = False) -> None:
     """
     with opened() as assistant:
         principal = asker(assistant, who)
-        about, found = _ticket(assistant, principal, number)
-        engine = assistant.engine(
-            Scope(
-                principal,
-                Audience.PUBLIC,
-                customer=about.customer.ids if about.customer else (),
-                without=found.document_id,
-            )
-        )
-        made = draft(
-            engine,
-            title=found.title,
-            asked=_asked(assistant, principal, found, Audience.PUBLIC),
-            requester=found.requester,
-            language=found.language,
-        )
-        message = _kept(assistant, principal, found, made.answer)
+        asked = drafting.ticket(assistant, principal, number)
+        made, _, message = drafting.write(assistant, principal, asked)
     if as_json:
         print_json({"draft": made.text, **answer_json(made.answer), "message": message})
         return
@@ -89,27 +72,3 @@ def draft_reply(number: Number, who: As = "", as_json: Json = False) -> None:
         show_number(message, "accepted|down")
     else:
         out.print("Nothing that may be told to a customer answers this, so there is no draft.")
-
-
-def _ticket(assistant: Assistant, principal: Principal, number: str) -> tuple[About, PastTicket]:
-    about = assistant.about(principal, "", ticket=number)
-    row: dict[str, Any] = about.ticket or {}
-    with assistant.database.reader(principal, Audience.INTERNAL) as connection:
-        return about, history.tickets(connection, ids=[row["id"]], limit=1)[0]
-
-
-def _kept(assistant: Assistant, principal: Principal, found: PastTicket, answer: Answer) -> int:
-    """Store what a draft is made of, without greeting and name, beside the ticket that it is for."""
-    vector = assistant.vector(answer.question)
-    with assistant.database.reader(principal, Audience.PUBLIC) as connection:
-        talk = conversations.start(connection, title=found.title, surface="draft")
-        return conversations.record(
-            connection, talk, found.title, answer, vector=vector, ticket=found.document_id
-        )
-
-
-def _asked(
-    assistant: Assistant, principal: Principal, found: PastTicket, audience: Audience = Audience.INTERNAL
-) -> str:
-    with assistant.database.reader(principal, audience) as connection:
-        return f"{found.title}\n{history.asked(connection, found.document_id)}"

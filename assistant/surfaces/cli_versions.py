@@ -129,15 +129,7 @@ def promote(
             general=general,
             progress=progress,
         )
-        file = None
-        if verdict.results:
-            file = results.save(
-                assistant,
-                verdict.results,
-                folder=assistant.settings.state / "evaluations",
-                settings={"promoted": verdict.better, "reasons": verdict.reasons},
-                questions={system: measure.details(found) for system, found in verdict.replies.items()},
-            )
+        file = promotion.keep(assistant, verdict)
     if as_json:
         told = {"live": verdict.better, "reasons": verdict.reasons, "instead_of": verdict.now, "file": file}
         print_json({**told, "results": [results.as_json(result) for result in verdict.results]})

@@ -15,8 +15,9 @@ from rich._export_format import CONSOLE_SVG_FORMAT
 from assistant.app import Assistant
 from assistant.config import settings
 from assistant.retrieve.scope import Scope
-from assistant.store import sources
+from assistant.store import logins, sources
 from assistant.store.db import Conn
+from assistant.store.logins import Role
 from assistant.surfaces.answers import drain
 from assistant.surfaces.cli_models import pull_needed
 from assistant.surfaces.cli_sources import follow
@@ -50,6 +51,7 @@ def run(picture: Path | None = None) -> None:
                 with step("Load of the generator"):
                     _ = assistant.generator
                 _ask(assistant, sample)
+                password = _let_in(assistant)
         finally:
             with step("Stop"):
                 context.__exit__(None, None, None)
@@ -57,6 +59,7 @@ def run(picture: Path | None = None) -> None:
         f"\n✓ Done in {time.monotonic() - began:.0f} s; nothing is left running. "
         "[bold]make up[/] starts it again and keeps it running."
     )
+    out.print(f"  In its web chat sign in as {ASKER}, password {password}", markup=False)
     if picture is not None:
         # Without its link to a web font: a picture in a README should fetch nothing.
         plain = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
@@ -117,6 +120,16 @@ def _ask(assistant: Assistant, sample: Path) -> None:
         started = time.monotonic()
         drain(engine.stream(item["question"]), out)
         out.print(f"[dim]{time.monotonic() - started:.1f} s[/]")
+
+
+def _let_in(assistant: Assistant) -> str:
+    """A login for the one who asks here, as an admin; the password is a new one each time."""
+    password = logins.made_up()
+    with assistant.database.writer() as connection:
+        if ASKER not in {row["id"] for row in logins.everybody(connection)}:
+            logins.add(connection, ASKER, Role.ADMIN)
+        logins.set_password(connection, ASKER, password)
+    return password
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import json
 import sys
@@ -17,9 +16,7 @@ from rich.table import Table
 
 from assistant.app import Assistant
 from assistant.config import settings
-from assistant.errors import ConfigError, DeskhandError
-from assistant.model import Principal
-from assistant.retrieve.about import About
+from assistant.errors import DeskhandError
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -48,19 +45,6 @@ def opened() -> Generator[Assistant]:
 
 def asker(assistant: Assistant, given: str) -> Any:
     return assistant.principal(given or assistant.settings.principal)
-
-
-def asked_about(
-    assistant: Assistant, principal: Principal, question: str, *, customer: str = "", ticket: str = ""
-) -> About:
-    """Whom a command is about: as its options say, else as the question does."""
-    if customer:
-        found = assistant.about(principal, "", ticket=ticket) if ticket else About()
-        known = assistant.customer(principal, customer)
-        if found.ticket and found.ticket["customer_id"] not in known.ids:
-            raise ConfigError(f"Ticket «{ticket}» is not one of {known.name}. Leave one of the two out.")
-        return dataclasses.replace(found, customer=known, how="as you said")
-    return assistant.about(principal, question, ticket=ticket)
 
 
 def ago(days: int) -> dt.datetime:

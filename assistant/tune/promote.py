@@ -20,6 +20,7 @@ from langchain_core.language_models import BaseChatModel
 
 from assistant.app import Assistant
 from assistant.errors import ConfigError
+from assistant.evaluate import results
 from assistant.evaluate.results import Result
 from assistant.evaluate.scratch import Progress
 from assistant.evaluate.statistics import Estimate, balanced
@@ -107,7 +108,7 @@ def promote(
     live.check_tunable(assistant.settings)
     with assistant.database.writer() as connection:
         version = versions.get(connection, name)
-        _promotable(version)
+        promotable(version)
         tuned = live.of_version(connection, version, assistant.settings)
         before = versions.live(connection, Kind.GENERATOR)
         current = live.answering(connection, before, assistant.settings)
@@ -122,6 +123,19 @@ def promote(
         _replay(assistant, verdict, version, {name: model, verdict.now: now}, limit, general, progress)
     _decide(assistant, version, before, verdict, by=by, force=force)
     return verdict
+
+
+def keep(assistant: Assistant, verdict: Verdict) -> Path | None:
+    """Save what a replay measured; the file, or None when nothing was."""
+    if not verdict.results:
+        return None
+    return results.save(
+        assistant,
+        verdict.results,
+        folder=assistant.settings.state / "evaluations",
+        settings={"promoted": verdict.better, "reasons": verdict.reasons},
+        questions={system: evaluate.details(found) for system, found in verdict.replies.items()},
+    )
 
 
 def rollback(assistant: Assistant, *, by: str) -> str:
@@ -175,7 +189,8 @@ def judge(
     return reasons
 
 
-def _promotable(version: Version) -> None:
+def promotable(version: Version) -> None:
+    """Raises `ConfigError` for a version that can't be made live."""
     if version.kind is not Kind.GENERATOR:
         raise ConfigError(
             f"{version.name} is no generator. Nothing was changed; an embedder is promoted by "

@@ -31,7 +31,7 @@ from assistant.retrieve.evidence import alike, evidence
 from assistant.retrieve.scope import Scope
 from assistant.store import history
 from assistant.store.search import Filters
-from assistant.surfaces.terminal import asked_about
+from assistant.surfaces import asking
 from tests import handed
 
 AGENT = Principal("agent@x", frozenset({"desk/group:support"}))
@@ -361,7 +361,7 @@ def test_somebody_elses_ticket_is_never_told_to_a_customer(office: Office) -> No
         told = answer.text + " ".join(f"{p.title} {p.text}" for p in answer.passages)
         assert not [word for word in ("Globex", "CANARY", "srv-fin") if word in told], told
     with pytest.raises(ConfigError, match="not one of Acme"):
-        asked_about(office.assistant, AGENT, "What now?", customer="acme", ticket="201")
+        asking.about(office.assistant, AGENT, "What now?", customer="acme", ticket="201")
 
 
 def test_structure_finds_a_ticket_that_meaning_does_not(office: Office) -> None:

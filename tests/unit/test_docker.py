@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -142,6 +143,9 @@ def test_a_command_exists(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert importlib.util.find_spec(application.removeprefix("--app="))
         known = {option for parameter in celery.commands[command].params for option in parameter.opts}
         assert {option.partition("=")[0] for option in options} <= known
+    elif program == "python":
+        assert rest[0] == "-m"
+        assert importlib.util.find_spec(rest[1])
     else:
         assert program in tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
         command_group: Any = typer.main.get_command(command_line)
@@ -193,6 +197,8 @@ def test_every_variable_is_explained() -> None:
     """Each setting, and each variable of Compose's own, stands in .env.example, unless the layout fixes it."""
     interpolated = set(re.findall(r"\$\{(\w+)", (DOCKER / "compose.yml").read_text(encoding="utf-8")))
     fixed = set(re.findall(r"(DESKHAND_\w+)=", DOCKERFILE))
+    for service in OURS.values():
+        fixed |= {key for key, value in service["environment"].items() if "${" not in str(value)}
     secret = {
         PREFIX + key.upper() for key in re.findall(r"^(\w+) = ", made_secrets_template(), flags=re.MULTILINE)
     }
@@ -244,21 +250,28 @@ def test_a_service_is_confined(name: str) -> None:
     assert "no-new-privileges:true" in service["security_opt"]
     assert "mem_limit" in service
     assert "restart" in service
-    assert "ports" not in service
+    assert "ports" not in service or name == "web"
     assert service.get("user") in ({None} if name in OURS else {"postgres", "valkey"})
+
+
+def test_the_web_server_is_reached_from_this_machine_alone() -> None:
+    (port,) = SERVICES["web"]["ports"]
+    inside = SERVICES["web"]["environment"]
+    assert re.fullmatch(r"\$\{WEB_ADDRESS:-127\.0\.0\.1:\d+\}:(\d+)", port)
+    assert port.rpartition(":")[2] == inside["DESKHAND_WEB_PORT"]
 
 
 def test_what_stays_up_fits_on_a_machine_of_4_gb() -> None:
     staying = [s for s in SERVICES.values() if s["restart"] == "unless-stopped"]
     limits = [filled_in(service["mem_limit"]) for service in staying]
     assert all(limit.endswith("m") for limit in limits)
-    assert sum(int(limit[:-1]) for limit in limits) <= 3200
+    assert sum(int(limit[:-1]) for limit in limits) < 4000
 
 
 def test_only_what_must_reach_the_world_can() -> None:
     assert COMPOSE["networks"]["inside"]["internal"] is True
     reaching = {name for name, service in SERVICES.items() if "outside" in service["networks"]}
-    assert reaching == {"models", "worker-sync", "worker-upkeep", "deskhand"}
+    assert reaching == {"models", "worker-sync", "worker-upkeep", "deskhand", "web"}
 
 
 # ── the scripts, really run ──────────────────────────────────────────────────
@@ -345,19 +358,22 @@ def test_a_command_that_ends_is_well() -> None:
     assert health().main(["deskhand", "migrate"]) == 0
 
 
-@pytest.mark.parametrize("role", ["worker", "beat"])
-def test_health_is_told_by_the_broker(
-    role: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["worker-sync", "beat", "web"])
+def test_health_is_told_by_what_runs(
+    name: str, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Well while the real process runs, not well before it does."""
-    name = {"worker": "worker-sync", "beat": "beat"}[role]
     command = words(OURS[name])
+    module_and_options = command[2:] if command[0] == "python" else command
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     assert settings.database_url is not None
     assert settings.redis_url is not None
     environment = {
         "DESKHAND_STATE": str(tmp_path),
         "DESKHAND_DATABASE_URL": settings.database_url.get_secret_value(),
         "DESKHAND_REDIS_URL": settings.redis_url.get_secret_value(),
+        "DESKHAND_WEB_PORT": str(port),
     }
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
@@ -366,7 +382,7 @@ def test_health_is_told_by_the_broker(
     module.PING_SECONDS = 1.0
     assert module.main(command) == 1
     process = subprocess.Popen(
-        [sys.executable, "-m", *command],
+        [sys.executable, "-m", *module_and_options],
         env={**os.environ, **environment},
         stderr=subprocess.DEVNULL,
         cwd=PROJECT,

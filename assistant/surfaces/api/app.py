@@ -1,98 +1,125 @@
-"""The web application: health, and the hooks by which sources say that something changed.
-
-A hook is only a hint: nothing of its body is believed or kept. A signed one asks
-for a sync, which then reads the source itself.
-"""
+"""The web application: the pages, the API they speak, and the hooks of sources."""
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict, deque
-from typing import Annotated
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
+import redis
 import structlog
-from fastapi import FastAPI, HTTPException, Path, Request
-from fastapi.concurrency import run_in_threadpool
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
+from assistant import servers, traces
 from assistant.app import Assistant
 from assistant.config import Settings
-from assistant.errors import ConfigError, DeskhandError, NotRunning
-from assistant.store import sources
+from assistant.errors import DeskhandError
+from assistant.surfaces.api import (
+    admin_models,
+    admin_people,
+    admin_quality,
+    admin_sources,
+    chat,
+    conversations,
+    customers,
+    docs,
+    escalations,
+    files,
+    hooks,
+    login,
+    mcp,
+    metrics,
+    oidc,
+    openai,
+    sources,
+    tokens,
+)
+from assistant.surfaces.api.access import Desk
+from assistant.surfaces.api.guard import Guard
+from assistant.surfaces.api.pages import STATIC, Pages
+from assistant.surfaces.api.problems import problem, status
+from assistant.surfaces.api.stream import Runs
 
-HOOK_BYTES = 4 * 2**20
-HOOKS_A_MINUTE = 120
-"""of one source; more are refused, and the schedule finds what they hinted at"""
-
+ROUTERS = (
+    hooks.router,
+    login.router,
+    oidc.router,
+    chat.router,
+    files.router,
+    conversations.router,
+    sources.router,
+    customers.router,
+    escalations.router,
+    tokens.router,
+    admin_sources.router,
+    admin_people.router,
+    admin_models.router,
+    admin_quality.router,
+    openai.router,
+    mcp.router,
+    metrics.router,
+    docs.router,
+)
 log = structlog.get_logger()
-
-
-class Hooks:
-    """Takes the calls of sources: a signed one becomes a request for a sync."""
-
-    def __init__(self, assistant: Assistant) -> None:
-        self._assistant = assistant
-        self._recent: defaultdict[str, deque[float]] = defaultdict(deque)
-
-    def accept(self, name: str, headers: dict[str, str], body: bytes) -> None:
-        """Raises `HTTPException` for a call that isn't signed by the source, or one too many."""
-        # Who may not know whether a source of this name exists gets the same answer for both.
-        refusal = HTTPException(403, "No source of this name takes this signature.")
-        with self._assistant.database.writer() as connection:
-            try:
-                source = sources.get(connection, name)
-                connector = self._assistant.connector(source)
-            except ConfigError:
-                raise refusal from None
-            try:
-                signed = connector.hint(headers, body)
-            finally:
-                connector.close()
-            if not signed:
-                log.warning("hook refused", source=source.id)
-                raise refusal
-            self._count(name)
-            if not source.paused:
-                sources.request(connection, source)
-
-    def _count(self, name: str) -> None:
-        calls = self._recent[name]
-        now = time.monotonic()
-        while calls and calls[0] < now - 60:
-            calls.popleft()
-        if len(calls) >= HOOKS_A_MINUTE:
-            raise HTTPException(429, "Too many calls; the schedule finds what changed.")
-        calls.append(now)
 
 
 def create(settings: Settings) -> FastAPI:
     """The application with everything it needs, made once a process."""
-    api = FastAPI(title="Deskhand", docs_url=None, redoc_url=None, openapi_url=None)
     assistant = Assistant(settings)
-    hooks = Hooks(assistant)
+    runs = Runs(lambda: servers.redis_url(settings))
 
-    @api.get("/health")
-    def health() -> dict[str, str]:
-        assistant.database.ping()
-        return {"status": "ok"}
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncGenerator[None]:
+        async with mcp.running(app):
+            yield
+        runs.close()
+        assistant.close()
+        traces.flush()
 
-    @api.post("/hooks/{name}", status_code=202)
-    async def hook(
-        request: Request, name: Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-    ) -> dict[str, str]:
-        """Ask for a sync of the source, if this call is signed by it."""
-        body = bytearray()
-        async for piece in request.stream():
-            body += piece
-            if len(body) > HOOK_BYTES:
-                raise HTTPException(413, "The body is larger than a hook's may be.")
-        headers = {key.lower(): value for key, value in request.headers.items()}
-        await run_in_threadpool(hooks.accept, name, headers, bytes(body))
-        return {"status": "accepted"}
-
-    @api.exception_handler(DeskhandError)
-    def trouble(_request: Request, error: DeskhandError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=503 if isinstance(error, NotRunning) else 400)
-
-    _ = (health, hook, trouble)  # registered by their decorators
+    api = FastAPI(title="Deskhand", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
+    api.state.assistant, api.state.runs = assistant, runs
+    api.add_middleware(Guard, tls=settings.web_url.startswith("https://"))
+    api.get("/health", include_in_schema=False)(health)
+    for router in ROUTERS:
+        api.include_router(router)
+    api.add_exception_handler(DeskhandError, _trouble)
+    api.add_exception_handler(redis.RedisError, _no_broker)
+    api.add_exception_handler(RequestValidationError, _invalid)
+    api.add_exception_handler(UnicodeEncodeError, _no_text)
+    api.add_exception_handler(Exception, _unforeseen)
+    if STATIC.is_dir():
+        api.mount("/", Pages(directory=STATIC, html=True))
     return api
+
+
+def health(assistant: Desk) -> dict[str, str]:
+    assistant.database.ping()
+    return {"status": "ok"}
+
+
+def _trouble(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, DeskhandError)  # noqa: S101 - it is registered for these
+    return problem(status(error), str(error))
+
+
+def _no_broker(_request: Request, _error: Exception) -> JSONResponse:
+    return problem(503, "The message broker can't be reached. Nothing was lost; try again in a moment.")
+
+
+def _no_text(_request: Request, _error: Exception) -> JSONResponse:
+    return problem(400, "It holds half a character (a lone surrogate). Nothing was stored; leave it out.")
+
+
+def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    """Which part of a request is not usable, as one sentence; its value is not repeated."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for these
+    told = [
+        f"{'.'.join(str(part) for part in e['loc'][1:]) or e['loc'][0]}: {e['msg']}" for e in error.errors()
+    ]
+    return problem(422, f"This request is not usable: {'; '.join(told)}. Nothing was changed.")
+
+
+def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
+    log.error("web.unforeseen", error=type(error).__name__, exc_info=error)
+    return problem(500, "An error that Deskhand did not foresee. Nothing that was stored is lost; try again.")

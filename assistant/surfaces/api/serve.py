@@ -8,11 +8,10 @@ from pathlib import Path
 
 import uvicorn
 
-from assistant import servers
+from assistant import servers, traces
 from assistant.config import Settings, settings
 from assistant.errors import ConfigError
 from assistant.log import configure
-from assistant.surfaces.api.app import create
 
 
 def address(state: Path) -> str:
@@ -48,8 +47,11 @@ def listen(config: Settings) -> socket.socket:
 
 
 def main() -> None:
+    from assistant.surfaces.api.app import create  # much, which whoever asks for the address doesn't need
+
     config = settings()
     configure(config.log_level)
+    traces.configure(config, "web")
     bound = listen(config)
     # Addresses and paths of callers are nobody's business in a log; errors are still logged.
     server = uvicorn.Config(
