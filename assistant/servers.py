@@ -13,6 +13,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 from assistant.config import Settings
@@ -69,8 +70,8 @@ def forget_texts(settings: Settings) -> str:
             # Its file is only ever appended to: what was deleted stays there until it is written anew.
             broker.bgrewriteaof()
             for _ in range(10 * REWRITE_SECONDS):
-                state = broker.info("persistence")
-                if not state["aof_rewrite_in_progress"] and not state.get("aof_rewrite_scheduled"):  # type: ignore[index] - a dict
+                state = cast(dict[str, Any], broker.info("persistence"))
+                if not state["aof_rewrite_in_progress"] and not state.get("aof_rewrite_scheduled"):
                     return ""
                 time.sleep(0.1)
             problem = "it still writes its file anew"
