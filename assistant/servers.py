@@ -13,7 +13,6 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 from assistant.config import Settings
@@ -70,7 +69,7 @@ def forget_texts(settings: Settings) -> str:
             # Its file is only ever appended to: what was deleted stays there until it is written anew.
             broker.bgrewriteaof()
             for _ in range(10 * REWRITE_SECONDS):
-                state = cast(dict[str, Any], broker.info("persistence"))
+                state = broker.info("persistence")
                 if not state["aof_rewrite_in_progress"] and not state.get("aof_rewrite_scheduled"):
                     return ""
                 time.sleep(0.1)
