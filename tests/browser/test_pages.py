@@ -126,6 +126,7 @@ def test_all_of_it_by_keyboard(person: New) -> None:
     expect(answer).to_be_visible()
     page.locator(".me-button").focus()
     page.keyboard.press("Enter")
+    expect(page.get_by_role("menuitem").first).to_be_focused()
     page.keyboard.press("End")
     expect(page.get_by_role("menuitem", name="Sign out")).to_be_focused()
     page.keyboard.press("Escape")
