@@ -382,7 +382,7 @@ def _decline(draft: _Draft, reason: str) -> Generator[Event]:
         lines += [
             f"- {title}: {url}" if url else f"- {title}" for title, url in list(nearest.items())[:NEAREST]
         ]
-    lines.append("Shall I hand this over to a person?")
+    lines += ["", "Shall I hand this over to a person?"]  # else Markdown takes it for the last one's
     draft.text = "\n".join(lines)
     yield TextDelta(draft.text)
     yield draft.done(refusal=reason)
