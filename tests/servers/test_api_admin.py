@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -20,10 +22,14 @@ A = "/api/v1/admin"
 
 
 @pytest.fixture
-def web(settings: Settings) -> Iterator[Served]:
+def web(settings: Settings, tmp_path: Path) -> Iterator[Served]:
+    """With the weights that are here and no version that was trained here."""
     if check(settings.embedder, settings) is not State.PRESENT:
         pytest.skip("the embedding model is not here: `deskhand models pull`")
-    with served(settings) as made:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / settings.embedder).symlink_to((settings.models_folder / settings.embedder).resolve())
+    with served(settings.model_copy(update={"models": models})) as made:
         fill(made.assistant)
         yield made
 
@@ -45,7 +51,7 @@ def jobs(web: Served) -> list[str]:
     return [row["job"] for row in rows]
 
 
-def good(response: httpx.Response, code: int = 200) -> object:
+def good(response: httpx.Response, code: int = 200) -> Any:
     assert response.status_code == code, response.text
     return response.json() if response.content else None
 
@@ -54,7 +60,7 @@ def good(response: httpx.Response, code: int = 200) -> object:
 
 
 def test_a_source_tells_how_it_is(admin: httpx.Client) -> None:
-    (row,) = good(admin.get(f"{A}/sources"))  # type: ignore[misc]
+    (row,) = good(admin.get(f"{A}/sources"))
     wanted = {
         "name": "files",
         "connector": "directory",
@@ -76,13 +82,13 @@ def test_progress_is_told_while_it_is_indexed(web: Served, admin: httpx.Client) 
         connection.execute(
             "update sync_run set state = 'running', total = 8, added = 4 where id = %s", (run,)
         )
-    (row,) = good(admin.get(f"{A}/sources"))  # type: ignore[misc]
+    (row,) = good(admin.get(f"{A}/sources"))
     assert (row["state"], row["progress"], row["read"], row["total"]) == ("running", 0.5, 4, 8)
 
 
 def test_what_an_admin_does_with_a_source(web: Served, admin: httpx.Client) -> None:
     good(admin.post(f"{A}/sources/files/pause"))
-    (row,) = good(admin.get(f"{A}/sources"))  # type: ignore[misc]
+    (row,) = good(admin.get(f"{A}/sources"))
     assert (row["state"], row["paused"]) == ("paused", "Paused by an admin.")
     good(admin.post(f"{A}/sources/files/permissions"))
     assert jobs(web) == ["permissions"]
@@ -90,9 +96,9 @@ def test_what_an_admin_does_with_a_source(web: Served, admin: httpx.Client) -> N
     assert jobs(web) == ["permissions", "sync", "inventory"]
     assert good(admin.post(f"{A}/sources/files/sync")) == runs, "what is asked for already is not doubled"
     good(admin.patch(f"{A}/sources/files", json={"every": "6h"}))
-    assert good(admin.get(f"{A}/sources"))[0]["every"] == "6h"  # type: ignore[index]
+    assert good(admin.get(f"{A}/sources"))[0]["every"] == "6h"
     good(admin.patch(f"{A}/sources/files", json={"every": "never"}))
-    assert good(admin.get(f"{A}/sources"))[0]["next_run"] is None  # type: ignore[index]
+    assert good(admin.get(f"{A}/sources"))[0]["next_run"] is None
     done = [(actor, action) for actor, action, _ in web.trail() if action.startswith("source.")]
     assert done == [
         (ROOT, f"source.{what}")
@@ -116,7 +122,7 @@ def test_a_held_prune_is_shown_and_confirmed(web: Served, admin: httpx.Client) -
         run = sources.request(connection, source(web))
         row = connection.execute("update sync_run set started_at = now() where id = %s returning *", (run,))
         breaker.missing(connection, source(web), row.fetchone(), set())  # type: ignore[arg-type]
-    row = good(admin.get(f"{A}/sources"))[0]  # type: ignore[index]
+    row = good(admin.get(f"{A}/sources"))[0]
     assert (row["held"], row["held_examples"]) == (3, ["4521", "escrow", "ports"])
     good(admin.post(f"{A}/sources/files/confirm-prune"))
     with web.assistant.database.writer() as connection:
@@ -129,11 +135,11 @@ def test_failures_are_listed_page_by_page_and_retried(web: Served, admin: httpx.
         for n in range(5):
             sync.fail(connection, source(web).id, f"doc-{n}", "read", "It is encrypted.")
     first = good(admin.get(f"{A}/failures", params={"limit": 3}))
-    second = good(admin.get(f"{A}/failures", params={"limit": 3, "before": first["next"]}))  # type: ignore[index]
-    names = [row["external_id"] for part in (first, second) for row in part["items"]]  # type: ignore[index]
+    second = good(admin.get(f"{A}/failures", params={"limit": 3, "before": first["next"]}))
+    names = [row["external_id"] for part in (first, second) for row in part["items"]]
     assert names == ["doc-4", "doc-3", "doc-2", "doc-1", "doc-0"]
-    assert second["next"] is None  # type: ignore[index]
-    some = [row["id"] for row in first["items"][:2]]  # type: ignore[index]
+    assert second["next"] is None
+    some = [row["id"] for row in first["items"][:2]]
     assert good(admin.post(f"{A}/sources/files/retry", json={"ids": some})) == {"queued": 2}
     assert good(admin.post(f"{A}/sources/files/retry", json={})) == {"queued": 5}
     assert jobs(web) == ["sync"]
@@ -146,9 +152,9 @@ def test_failures_are_listed_page_by_page_and_retried(web: Served, admin: httpx.
 
 def test_an_account_is_taken_for_somebody(web: Served, admin: httpx.Client) -> None:
     rows = good(admin.get(f"{A}/people"))
-    assert [(row["account"], row["taken_for"]) for row in rows] == [("ada", ADA), ("eve", EVE)]  # type: ignore[union-attr]
+    assert [(row["account"], row["taken_for"]) for row in rows] == [("ada", ADA), ("eve", EVE)]
     wanted = {"source": "files", "account": "ada", "taken_for": EVE}
-    assert good(admin.put(f"{A}/people", json=wanted))["fixed"] is True  # type: ignore[index]
+    assert good(admin.put(f"{A}/people", json=wanted))["fixed"] is True
     assert "files/group:support" in web.assistant.principal(EVE).tokens, "it holds at once"
     good(admin.put(f"{A}/people", json={**wanted, "taken_for": None}))
     assert "files/group:support" not in web.assistant.principal(EVE).tokens
@@ -158,21 +164,21 @@ def test_an_account_is_taken_for_somebody(web: Served, admin: httpx.Client) -> N
 
 def test_logins_are_made_changed_and_shut_out(web: Served, admin: httpx.Client) -> None:
     made = good(admin.post(f"{A}/logins", json={"email": "New@Desk.example", "name": "New"}), 201)
-    assert len(made["password"]) > 20  # type: ignore[index]
+    assert len(made["password"]) > 20
     again = admin.post(f"{A}/logins", json={"email": "new@desk.example"})
     assert again.status_code == 400, "one address, one login"
     path = f"{A}/logins/new@desk.example"
-    assert good(admin.patch(path, json={"role": "owner"}))["role"] == "owner"  # type: ignore[index]
+    assert good(admin.patch(path, json={"role": "owner"}))["role"] == "owner"
     assert good(admin.post(f"{path}/reset")) != made
     token = web.token("new@desk.example")
-    assert good(admin.patch(path, json={"disabled": True}))["state"] == "disabled"  # type: ignore[index]
+    assert good(admin.patch(path, json={"disabled": True}))["state"] == "disabled"
     headers = {"Authorization": f"Bearer {token}"}
     assert httpx.get(f"{web.url}/v1/models", headers=headers).status_code == 401, "their tokens end as well"
     assert admin.patch(f"{A}/logins/nobody@x.example", json={"role": "admin"}).status_code == 404
     last = admin.patch(f"{A}/logins/{ROOT}", json={"role": "agent"})
     assert last.status_code == 400
     assert "last admin" in last.json()["detail"]
-    assert made["password"] not in str(web.trail())  # type: ignore[index]
+    assert made["password"] not in str(web.trail())
 
 
 # ── quality, use, trail, health ──────────────────────────────────────────────
@@ -203,12 +209,12 @@ def test_quality_tells_gaps_and_complaints_but_not_who_asked(web: Served) -> Non
         feedback.add(connection, message, Verdict.SOURCE_OUTDATED, source=1, comment="Ask ada@desk.example")
     with web.client(OLA) as owner:
         told = good(owner.get(f"{A}/quality"))
-    (gap,) = told["gaps"]  # type: ignore[index]
+    (gap,) = told["gaps"]
     assert (gap["asked"], gap["declined"], gap["askers"]) == (2, 2, 2)
     assert "10.1.2.3" not in gap["question"]
-    (stale,) = told["stale"]  # type: ignore[index]
+    (stale,) = told["stale"]
     assert (stale["title"], stale["reason"], stale["people"]) == ("About ports", "called outdated 1×", 1)
-    assert told["feedback"]["source_outdated"] == 1  # type: ignore[index]
+    assert told["feedback"]["source_outdated"] == 1
     assert ADA not in str(told)
     assert web.trail()[-1][:2] == (OLA, "gaps.list"), "each look is noted"
 
@@ -218,23 +224,23 @@ def test_use_is_counted_by_day(web: Served, admin: httpx.Client) -> None:
     asked(web, ADA, "Two?", refusal="nothing was found")
     asked(web, EVE, "Three?")
     told = good(admin.get(f"{A}/usage"))
-    (day,) = told["days"]  # type: ignore[index]
+    (day,) = told["days"]
     assert (day["questions"], day["declined"], day["people"]) == (3, 1, 2)
-    assert told["totals"] == {"questions": 3, "declined": 1}  # type: ignore[index]
+    assert told["totals"] == {"questions": 3, "declined": 1}
 
 
 def test_the_trail_is_told_page_by_page(web: Served, admin: httpx.Client) -> None:
     for _ in range(5):
         admin.post(f"{A}/sources/files/pause")
     first = good(admin.get(f"{A}/audit", params={"limit": 3}))
-    second = good(admin.get(f"{A}/audit", params={"limit": 3, "before": first["next"]}))  # type: ignore[index]
-    entries = [*first["items"], *second["items"]]  # type: ignore[index]
+    second = good(admin.get(f"{A}/audit", params={"limit": 3, "before": first["next"]}))
+    entries = [*first["items"], *second["items"]]
     assert [(e["actor"], e["action"], e["object"]) for e in entries] == [(ROOT, "source.pause", "files")] * 5
-    assert second["next"] is None  # type: ignore[index]
+    assert second["next"] is None
 
 
 def test_health_is_what_the_doctor_says(admin: httpx.Client) -> None:
-    told = {check["name"]: check for check in good(admin.get(f"{A}/health"))}  # type: ignore[union-attr]
+    told = {check["name"]: check for check in good(admin.get(f"{A}/health"))}
     assert told["database"]["ok"]
     assert told["processes"]["remedy"], "nothing supervises a test's server"
 
@@ -250,7 +256,7 @@ def test_models_tell_progress_losses_and_figures(web: Served, admin: httpx.Clien
         looks = [{"step": 0, "dev_loss": 2.0}, {"step": 10, "loss": 1.5, "dev_loss": 1.2}]
         told = {"step": 10, "steps": 40, "loss": 1.5, "dev_loss": 1.2, "losses": looks, "seconds_left": 60}
         versions.progress(connection, made, told)
-    (row,) = good(admin.get(f"{A}/models"))  # type: ignore[misc]
+    (row,) = good(admin.get(f"{A}/models"))
     assert (row["name"], row["state"], row["progress"], row["seconds_left"]) == (
         made.name,
         "training",
@@ -261,14 +267,14 @@ def test_models_tell_progress_losses_and_figures(web: Served, admin: httpx.Clien
     assert row["working"] is False
     with web.assistant.database.connect() as connection:
         versions.claim(connection, made)
-        assert good(admin.get(f"{A}/models"))[0]["working"] is True  # type: ignore[index]
+        assert good(admin.get(f"{A}/models"))[0]["working"] is True
         measured = {"value": 0.5, "low": 0.4, "high": 0.6, "count": 40}
         versions.finish(
             connection,
             made,
             {"dev_loss": 1.1, "stopped_early": True, "evaluated": {"set": {"score": measured}}},
         )
-    (row,) = good(admin.get(f"{A}/models"))  # type: ignore[misc]
+    (row,) = good(admin.get(f"{A}/models"))
     assert row["metrics"] == {"dev_loss": 1.1, "score": 0.5}
     assert (row["state"], row["progress"]) == ("candidate", None)
 
