@@ -574,6 +574,9 @@ select l.principal_id as id, p.name, l.role, l.disabled, l.password is not null 
 from login l join principal p on p.id = l.principal_id
 order by l.principal_id
 
+-- name: login_standing
+select role, disabled from login where principal_id = %(id)s
+
 -- name: login_role
 update login set role = %(role)s where principal_id = %(id)s returning principal_id
 
