@@ -1642,6 +1642,9 @@ order by ts desc limit 1
 select conversation_id from slack_thread
 where team = %(team)s and channel = %(channel)s and thread = %(thread)s and principal_id = %(principal)s
 
+-- name: slack_thread_owner
+select principal_id from slack_thread where conversation_id = %(conversation)s limit 1
+
 -- name: slack_thread_set
 insert into slack_thread (team, channel, thread, principal_id, conversation_id)
 values (%(team)s, %(channel)s, %(thread)s, %(principal)s, %(conversation)s)

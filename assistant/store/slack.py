@@ -241,6 +241,12 @@ def go_on(connection: Conn, team: str, channel: str, thread: str, principal: str
     connection.execute(SQL["slack_thread_set"], values)
 
 
+def owner(connection: Conn, conversation: UUID) -> str:
+    """Id of whose conversation it is; empty for one that is no thread's."""
+    row = connection.execute(SQL["slack_thread_owner"], {"conversation": conversation}).fetchone()
+    return row["principal_id"] if row else ""
+
+
 def last_asker(connection: Conn, team: str, channel: str, thread: str) -> str:
     """Slack's id of whoever asked last in a thread; empty where nobody did."""
     row = connection.execute(

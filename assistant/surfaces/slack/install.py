@@ -99,8 +99,8 @@ class Workspaces:
 
     async def authorize(
         self, context: AsyncBoltContext, enterprise_id: str | None, team_id: str | None
-    ) -> AuthorizeResult | None:
-        """For bolt: the token to answer a request with. None where the app is not installed."""
+    ) -> Any:
+        """For bolt: the `AuthorizeResult` to answer a request with; None where the app is not installed."""
         found = await self.find(team_id) if team_id else None
         if found is None:
             return None
