@@ -27,7 +27,7 @@ from assistant.app import Assistant
 from assistant.errors import DeskhandError, NotRunning
 from assistant.store import slack
 from assistant.surfaces.api import limits
-from assistant.surfaces.slack.install import Workspaces
+from assistant.surfaces.slack.install import Workspaces, authorizing
 from assistant.surfaces.slack.place import Pace, Where, problem
 from assistant.surfaces.slack.who import People
 
@@ -182,7 +182,7 @@ def application(bot: Bot) -> AsyncApp:
         client=bot.client,
         # Bolt would take an empty secret for one, with which anybody could sign.
         signing_secret=secret.get_secret_value() if secret else secrets.token_hex(32),
-        authorize=bot.workspaces.authorize,
+        authorize=authorizing(bot.workspaces),
         user_facing_authorize_error_message=(
             "Deskhand is not installed in this workspace, or no longer. Nothing was lost; ask whoever runs it."
         ),

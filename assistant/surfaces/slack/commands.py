@@ -30,15 +30,15 @@ COMMAND = "/deskhand"
 SHOWN = 5
 """tickets of a customer"""
 WHAT = {
-    "ask": "*ask* _question_: an answer to you alone, with its sources; you can share it",
-    "customer": "*customer* _name_: what is open, what comes again, what helped",
-    "ticket": "*ticket* _number or address_: what was asked, tried and solved",
-    "draft": "*draft* _ticket_: a reply to copy, of public material alone",
-    "summarise": "*summarise* _link to a thread, or a ticket_: what happened in it",
-    "sync": "*sync* _source_: read it now (admins)",
-    "status": "*status*: who I take you for, and how I behave here",
-    "settings": "*settings*: of this channel (its owners)",
-    "help": "*help*: this",
+    "ask": "_question_: an answer to you alone, with its sources; you can share it",
+    "customer": "_name_: what is open, what comes again, what helped",
+    "ticket": "_number or address_: what was asked, tried and solved",
+    "draft": "_ticket_: a reply to copy, of public material alone",
+    "summarise": "_link to a thread, or a ticket_: what happened in it",
+    "sync": "_source_: read it now (admins)",
+    "status": ": who I take you for, and how I behave here",
+    "settings": ": of this channel (its owners)",
+    "help": ": this",
 }
 SLOW, DOING = ("ask", "customer", "ticket", "draft", "summarise"), "Searching …"
 """what is acknowledged with words, since the answer takes a moment"""
@@ -50,7 +50,7 @@ Answers = Callable[["Bot", Where, Who, str], Awaitable[Page]]
 
 
 def help_page(first: str = "") -> Page:
-    listed = "\n".join(f"• `{COMMAND}` {what}" for what in WHAT.values())
+    listed = "\n".join(f"• `{COMMAND} {word}` {what}" for word, what in WHAT.items())
     more = (
         "Mention me in a channel, or write to me here. In a channel I tell only what everybody there may read. "
         "On any message there are also _Answer this_, _Summarise thread_ and _Draft a reply_."

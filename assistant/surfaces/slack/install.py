@@ -11,6 +11,7 @@ import html
 import json
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from logging import Logger
 from typing import Any
@@ -97,22 +98,6 @@ class Workspaces:
         self._kept[team] = (time.monotonic(), found)
         return found
 
-    async def authorize(
-        self, context: AsyncBoltContext, enterprise_id: str | None, team_id: str | None
-    ) -> Any:
-        """For bolt: the `AuthorizeResult` to answer a request with; None where the app is not installed."""
-        found = await self.find(team_id) if team_id else None
-        if found is None:
-            return None
-        context["workspace"] = found
-        return AuthorizeResult(
-            enterprise_id=enterprise_id,
-            team_id=found.team,
-            bot_id=found.bot,
-            bot_user_id=found.bot_user,
-            bot_token=found.token,
-        )
-
     async def remove(self, team: str) -> None:
         """Its token is of no use any more."""
         self._kept.pop(team, None)
@@ -145,8 +130,27 @@ class Workspaces:
             )
 
 
+def authorizing(workspaces: Workspaces) -> Callable[..., Awaitable[Any]]:
+    """For bolt: with which token a request is answered; None where the app is not installed."""
+
+    async def authorize(context: AsyncBoltContext, enterprise_id: str | None, team_id: str | None) -> Any:
+        found = await workspaces.find(team_id) if team_id else None
+        if found is None:
+            return None
+        context["workspace"] = found
+        return AuthorizeResult(
+            enterprise_id=enterprise_id,
+            team_id=found.team,
+            bot_id=found.bot,
+            bot_user_id=found.bot_user,
+            bot_token=found.token,
+        )
+
+    return authorize
+
+
 class _Store(AsyncInstallationStore):
-    """For the flow, which only saves; tokens are looked up by `Workspaces.authorize`."""
+    """For the flow, which only saves; tokens are looked up by `authorizing`."""
 
     def __init__(self, workspaces: Workspaces, logger: Logger) -> None:
         self._workspaces = workspaces
