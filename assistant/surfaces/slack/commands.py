@@ -36,9 +36,9 @@ WHAT = {
     "draft": "_ticket_: a reply to copy, of public material alone",
     "summarise": "_link to a thread, or a ticket_: what happened in it",
     "sync": "_source_: read it now (admins)",
-    "status": ": who I take you for, and how I behave here",
-    "settings": ": of this channel (its owners)",
-    "help": ": this",
+    "status": "who I take you for, and how I behave here",
+    "settings": "of this channel (its owners)",
+    "help": "this",
 }
 SLOW, DOING = ("ask", "customer", "ticket", "draft", "summarise"), "Searching …"
 """what is acknowledged with words, since the answer takes a moment"""
