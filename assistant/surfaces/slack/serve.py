@@ -28,7 +28,7 @@ from assistant.app import Assistant
 from assistant.config import Settings, settings
 from assistant.errors import ConfigError
 from assistant.log import configure
-from assistant.surfaces.slack import alerts, trouble_with
+from assistant.surfaces.slack import alerts, check
 from assistant.surfaces.slack.bot import Bot, application
 from assistant.surfaces.slack.install import CALLBACK, EVENTS, INSTALL, flow
 from assistant.surfaces.slack.place import problem
@@ -145,11 +145,10 @@ async def _main(config: Settings) -> None:
 def main() -> None:
     config = settings()
     configure(config.log_level)
-    if missing := trouble_with(config):
-        raise SystemExit(missing)
     for name in [name for name in os.environ if name.startswith("SLACK_")]:
         del os.environ[name]  # bolt would take some of them for settings
     try:
+        check(config)
         asyncio.run(_main(config))
     except ConfigError as error:
         raise SystemExit(str(error)) from None
