@@ -98,9 +98,13 @@ class Workspaces:
         self._kept[team] = (time.monotonic(), found)
         return found
 
+    def forget(self, team: str) -> None:
+        """Read its row again."""
+        self._kept.pop(team, None)
+
     async def remove(self, team: str) -> None:
         """Its token is of no use any more."""
-        self._kept.pop(team, None)
+        self.forget(team)
         await self._run(self._drop, team)
 
     def _read(self, team: str) -> Workspace | None:
@@ -113,7 +117,7 @@ class Workspaces:
                 slack.remove(connection, team)
 
     async def save(self, made: Installation) -> None:
-        self._kept.pop(made.team_id or "", None)
+        self.forget(made.team_id or "")
         await self._run(self._write, made)
 
     def _write(self, made: Installation) -> None:
