@@ -39,7 +39,7 @@ test-tune:
 test-slack: install-test
 	@$(STEP) "emulators of Slack" .ci/install-slack
 	@$(STEP) "models" $(BIN)/deskhand models pull
-	@$(STEP) "tests of the Slack bot" $(BIN)/python -m pytest -q --durations=10 -m slack $(TESTS)
+	@$(STEP) "tests of the Slack bot" .ci/alone $(BIN)/python -m pytest -q --durations=10 -m slack $(TESTS)
 
 lint: install-test
 	@$(STEP) "ruff" $(BIN)/ruff check --quiet $(PATHS)
