@@ -110,21 +110,12 @@ def acks(
 
         def command(question: str) -> None:
             begun = time.monotonic()
-            assert acknowledged(slack, question) == 200
+            assert slack.command("U0AGENT", f"ask {question}", CLOSED, wait=False).status == 200
             seconds.append(time.monotonic() - begun)
 
         list(pool.map(command, asked(desk, dice, count)))
         slack.wait(slack.bot.idle(), 3600)
     return spread(seconds)
-
-
-def acknowledged(slack: SlackDesk, question: str) -> int:
-    """The status of a command's acknowledgement, without waiting for its answer."""
-    idle, slack.idle = slack.idle, lambda: None  # type: ignore[method-assign] - it is waited for at the end
-    try:
-        return slack.command("U0AGENT", f"ask {question}", CLOSED).status
-    finally:
-        slack.idle = idle  # type: ignore[method-assign]
 
 
 def doubles(config: Settings, api: SlackApi, dice: random.Random, count: int) -> dict[str, int]:

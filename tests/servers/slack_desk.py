@@ -9,6 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,6 +24,7 @@ from slack_sdk.signature import SignatureVerifier
 
 from assistant.app import Assistant
 from assistant.config import Settings
+from assistant.ingest.embed import Embedders
 from assistant.surfaces.slack.bot import Bot, application
 from assistant.surfaces.slack.place import Pace
 from tests.servers.slack_api import BOT, TEAM, TOKEN, SlackApi
@@ -97,7 +100,9 @@ class SlackDesk:
         self.idle()
         return said
 
-    def command(self, user: str, text: str, channel: str = GENERAL, *, trigger: str = "") -> BoltResponse:
+    def command(
+        self, user: str, text: str, channel: str = GENERAL, *, trigger: str = "", wait: bool = True
+    ) -> BoltResponse:
         fields = {
             "token": "verification", "team_id": TEAM, "team_domain": "fern", "channel_id": channel, "channel_name": "x",
             "user_id": user, "user_name": user.lower(), "command": "/deskhand", "text": text, "api_app_id": "A0APP",
@@ -105,7 +110,8 @@ class SlackDesk:
             "trigger_id": trigger or f"{next(self._ids)}.trigger",
         }  # fmt: skip
         answered = self.deliver(urlencode(fields), "application/x-www-form-urlencoded")
-        self.idle()
+        if wait:
+            self.idle()
         return answered
 
     def interact(self, payload: Json) -> BoltResponse:
@@ -169,6 +175,16 @@ class SlackDesk:
         return list(self.api.views.values())[-1]
 
 
+@cache
+def embedders(models: Path) -> Embedders:
+    """One model for all bots of a run: loading it takes a second and more each time."""
+    return Embedders(Settings(models=models), threads=0)
+
+
+def share(assistant: Assistant) -> None:
+    assistant.__dict__["embedders"] = embedders(assistant.settings.models_folder)
+
+
 def filled(element: Json, value: Any) -> Json:
     kind = element["type"]
     if kind == "static_select":
@@ -221,6 +237,7 @@ def slack_desk(
     thread = threading.Thread(target=loop.run_forever, name="slack-loop")
     thread.start()
     assistant = Assistant(config)
+    share(assistant)
     if generator is not None:
         assistant.generators = lambda: generator
     if change:

@@ -14,7 +14,7 @@ from assistant.model import Audience, Member
 from assistant.store import logins, sources, sync
 from assistant.store.logins import Role
 from tests.servers.slack_api import BOT, SlackApi, slack_api
-from tests.servers.slack_desk import DESK, GENERAL, SlackDesk, slack_desk
+from tests.servers.slack_desk import DESK, GENERAL, SlackDesk, share, slack_desk
 from tests.servers.test_history import ACME, AGENT, LEAD, STRANGER, Office, agent, asked, ticket
 from tests.servers.test_web_chat import manual
 
@@ -43,6 +43,7 @@ def members(assistant: Assistant) -> None:
 @pytest.fixture
 def office(settings: Settings) -> Iterator[Office]:
     made = Office(settings)
+    share(made.assistant)
     members(made.assistant)
     made.take(
         manual(

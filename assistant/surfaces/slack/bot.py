@@ -180,7 +180,7 @@ def application(bot: Bot) -> AsyncApp:
         logger=bot.logger,
         name="deskhand",
         client=bot.client,
-        # Bolt would take an empty secret for one, with which anybody could sign.
+        # Without a secret nothing over HTTP is let in.
         signing_secret=secret.get_secret_value() if secret else secrets.token_hex(32),
         authorize=authorizing(bot.workspaces),
         user_facing_authorize_error_message=(

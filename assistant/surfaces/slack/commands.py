@@ -89,20 +89,21 @@ async def run(bot: Bot, where: Where, word: str, said: str, trigger: str) -> Non
     if word == "help" or word not in WHAT:
         await whisper(where, _unknown(word))
         return
+    said = text.plain(said, bot=where.workspace.bot_user)
     try:
         if trigger and not await bot.first(where.team, f"command:{trigger}"):
             return
         if word == "ask":
-            question = Question(where, text.plain(said), private=True)
+            question = Question(where, said, private=True)
             await questions.answer(bot, question, Whispered(where))
             return
         if word == "settings":
             await channels.open_settings(bot, where, trigger)
             return
         who = await bot.people.find(where)
-        await whisper(where, await ANSWERS[word](bot, where, who, text.plain(said)))
+        await whisper(where, await ANSWERS[word](bot, where, who, said))
     except Exception as error:  # whatever it was, whoever asked is told
-        again = blocks.retry(text.plain(said), private=True) if word == "ask" else []
+        again = blocks.retry(said, private=True) if word == "ask" else []
         await tell(bot, where, error, again)
 
 

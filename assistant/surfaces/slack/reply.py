@@ -37,7 +37,7 @@ Told = tuple[str, Sequence[Block]]
 
 
 class Reply(Protocol):
-    """One answer's place. Methods raise `SlackApiError` where not even the last resort worked."""
+    """One answer's place. `done` and `fail` raise `SlackApiError` where not even the last resort worked."""
 
     async def status(self, step: str) -> None:
         """What is being done, before there is anything to read."""
@@ -96,7 +96,7 @@ class Public:
             )
         except SlackApiError as error:  # a courtesy, and not every plan has it
             log.debug("slack.status", error=problem(error))
-            await self._post(("Searching …", [blocks.context("_Searching …_")]))
+            await self._try(("Searching …", [blocks.context("_Searching …_")]))
 
     async def grow(self, said: str) -> None:
         if not said or self._as is _As.BROKEN:
@@ -106,8 +106,7 @@ class Public:
                 await self._stream(said[:STREAM])
             return
         if len(said) <= STREAM and time.monotonic() - self._at > EDITED_SECONDS:
-            page = (text.escape(text.short(said, 300)), blocks.sections(said))
-            await (self._edit(page) if self._ts else self._post(page))
+            await self._try((text.escape(text.short(said, 300)), blocks.sections(said)))
 
     async def done(self, said: str, tail: Sequence[Block]) -> list[str]:
         rest = said[STREAM:]
@@ -116,7 +115,7 @@ class Public:
                 await self._post(page)
             return self._replies
         first, *others = blocks.pages(said, tail)
-        await (self._edit(first) if self._ts else self._post(first))
+        await self._show(first)
         for page in others:
             await self._post(page)
         return self._replies
@@ -162,13 +161,8 @@ class Public:
             self._sent, self._at = len(said), time.monotonic()
         except SlackApiError as error:
             log.info("slack.stream", error=problem(error))
-            if self._as is _As.STREAM:
-                self._as = _As.BROKEN
-            elif problem(error) in UNREACHABLE:
-                raise
-            else:
-                self._as = _As.MESSAGE
-                await self.grow(said)
+            self._as = _As.BROKEN if self._as is _As.STREAM else _As.MESSAGE
+            await self.grow(said)
 
     async def _end(self, said: str, tail: Sequence[Block]) -> bool:
         """End the stream with what is left of the text and the blocks under it; False when it is over already."""
@@ -184,6 +178,17 @@ class Public:
             log.info("slack.stream", error=problem(error))
             return False
         return True
+
+    async def _try(self, page: Told) -> None:
+        """Show what is there so far; if it can't be, the whole answer is still to come."""
+        try:
+            await self._show(page)
+        except SlackApiError as error:
+            log.info("slack.grow", error=problem(error))
+            self._at = time.monotonic()
+
+    async def _show(self, page: Told) -> None:
+        await (self._edit(page) if self._ts else self._post(page))
 
     async def _post(self, page: Told) -> None:
         async with self._pace.turn(self._where):
