@@ -18,6 +18,8 @@ MESSAGE_BLOCKS, VIEW_BLOCKS = 45, 95
 """of a message and of a view; Slack takes 50 and 100"""
 PAGE = 10_000
 """characters of one message"""
+NOTIFIED = 600
+"""characters that a notification begins with"""
 SOURCES = 8
 """shown under an answer; the others are behind «Sources»"""
 VALUE = 1_900
@@ -154,7 +156,7 @@ def pages(said: str, tail: Sequence[Block]) -> list[tuple[str, list[Block]]]:
     """Messages, each with its text for notifications: within Slack's limits, the tail under the last."""
     found: list[tuple[str, list[Block]]] = []
     for piece in text.split(said, PAGE) or [""]:
-        found.append((text.escape(text.short(piece, 2_900)), sections(piece)))
+        found.append((text.escape(text.short(piece, NOTIFIED)), sections(piece)))
     last, blocks = found[-1]
     if len(blocks) + len(tail) <= MESSAGE_BLOCKS:
         found[-1] = (last, [*blocks, *tail])
