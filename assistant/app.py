@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from assistant.answer.handoff import Delivery
     from assistant.ingest.embed import Embedder, Embedders, Vectors
     from assistant.ingest.pipeline import Pipeline
+    from assistant.retrieve.attached import Attached
     from assistant.retrieve.hybrid import Retriever
 
 
@@ -162,24 +163,22 @@ class Assistant:
         with self.database.reader(principal, Audience.INTERNAL) as connection:
             return about.detect(connection, question, ticket=ticket)
 
-    def engine(self, scope: Scope) -> DeskQueryEngine:
-        """A query engine that sees what the scope's principal may read, for one conversation or question."""
+    def engine(self, scope: Scope, files: Sequence[Attached] = ()) -> DeskQueryEngine:
+        """A query engine for one question, that sees `files` and what the scope's principal may read."""
         from assistant.retrieve.evidence import DeskRetriever
 
-        return self.engine_over(DeskRetriever(self.retriever, scope))
+        return self.engine_over(DeskRetriever(self.retriever, scope, files=files))
 
     def engine_over(self, retriever: BaseRetriever) -> DeskQueryEngine:
         """A query engine as it is configured, over any passages."""
         from assistant.answer import abstain
         from assistant.answer.engine import DeskQueryEngine
-        from assistant.generate import base
 
-        model = self.generator
         return DeskQueryEngine(
             retriever,
-            model,
+            self.generator,
             encode=self.embedder.encode,
-            threshold=abstain.threshold(self.settings.answer_when, gate=base.gate(model)),
+            threshold=abstain.threshold(self.settings.answer_when),
             question_max_chars=self.settings.question_max_chars,
         )
 

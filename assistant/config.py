@@ -105,6 +105,10 @@ class Settings(BaseModel):
     """Longer questions are refused."""
     principal: str = ""
     """Address of the person the command line asks for when `--as` isn't given; empty: nobody in particular."""
+    traces: str = ""
+    """Where OpenTelemetry traces go, by OTLP over HTTP: http://collector:4318/v1/traces. Needs the extra [traces]."""
+    trace_texts: bool = False
+    """Let questions, answers and what errors say into the traces, which go wherever `traces` says."""
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
 

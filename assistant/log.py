@@ -38,5 +38,5 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for noisy in ("httpx", "httpcore", "alembic", "urllib3"):
+    for noisy in ("httpx", "httpcore", "alembic", "urllib3", "mcp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

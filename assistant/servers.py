@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -20,6 +21,9 @@ from assistant.errors import NotRunning
 DATABASE = "postgres"
 BROKER = "valkey"
 PROBE_SECONDS = 2.0
+TEXTS = ("deskhand:answer:*", "deskhand:file:*")
+"""keys of the broker under which people's texts are: answers in the making, files beside a question"""
+REWRITE_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,31 @@ def broker_url(settings: Settings) -> str:
         return url
     parts = urlsplit(url)
     return f"redis+socket://{parts.netloc}{parts.path}?{urlencode({'virtual_host': 0})}"
+
+
+def forget_texts(settings: Settings) -> str:
+    """Take people's texts out of the broker, and out of the file that it keeps; empty, or why that was not possible."""
+    import redis
+
+    try:
+        with redis.Redis.from_url(redis_url(settings), socket_timeout=5) as broker:
+            for pattern in TEXTS:
+                for key in broker.scan_iter(pattern, count=1000):
+                    broker.delete(key)
+            # Its file is only ever appended to: what was deleted stays there until it is written anew.
+            broker.bgrewriteaof()
+            for _ in range(10 * REWRITE_SECONDS):
+                state = broker.info("persistence")
+                if not state["aof_rewrite_in_progress"] and not state.get("aof_rewrite_scheduled"):  # type: ignore[index] - a dict
+                    return ""
+                time.sleep(0.1)
+            problem = "it still writes its file anew"
+    except (redis.RedisError, NotRunning) as error:
+        problem = str(error)
+    return (
+        f"The message broker could not be made to forget at once ({problem}). It does within the hour; its "
+        "append-only file does with its next rewrite (BGREWRITEAOF)."
+    )
 
 
 def record(state: Path, name: str, server: Embedded) -> None:

@@ -6,7 +6,8 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -70,16 +71,20 @@ def template(embedded: Settings) -> str:
 @pytest.fixture
 def empty_database_url(embedded: Settings) -> Iterator[str]:
     """URL of a database of this test's own, without the schema."""
-    yield from _database(embedded, "template0")
+    with cloned(embedded, "template0") as url:
+        yield url
 
 
 @pytest.fixture
 def database_url(embedded: Settings, template: str) -> Iterator[str]:
     """URL of a database of this test's own, with the schema."""
-    yield from _database(embedded, template)
+    with cloned(embedded, template) as url:
+        yield url
 
 
-def _database(embedded: Settings, template: str) -> Iterator[str]:
+@contextmanager
+def cloned(embedded: Settings, template: str) -> Generator[str]:
+    """URL of a new database made of another, for as long as the context lasts."""
     url = servers.database_url(embedded)
     name = f"test_{next(_numbers)}"
     with psycopg.connect(url, autocommit=True) as connection:

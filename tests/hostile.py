@@ -148,7 +148,7 @@ def fill(assistant: Assistant, dice: random.Random) -> Desk:
     """The desk, indexed through the pipeline as the workers do it."""
     desk = Desk(assistant, victims(dice), tuple(f"LEAD{dice.getrandbits(40):010x}" for _ in range(2)))
     handed.add_source(assistant)
-    handed.commit(assistant, [Upsert(d) for d in (*_documents(desk), *_tickets(desk, dice))])
+    handed.commit(assistant, [Upsert(d) for d in (*_documents(desk), *tickets(desk, dice))])
     handed.index(assistant)
     return desk
 
@@ -168,7 +168,7 @@ def _documents(desk: Desk) -> Iterator[SourceDocument]:
     )
 
 
-def _tickets(desk: Desk, dice: random.Random) -> Iterator[SourceDocument]:
+def tickets(desk: Desk, dice: random.Random) -> Iterator[SourceDocument]:
     start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     for n, victim in enumerate(desk.victims):
         first = victim.person.split()[0]

@@ -7,9 +7,9 @@ task's result is ever asked for.
 from __future__ import annotations
 
 from celery import Celery
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown
 
-from assistant import servers
+from assistant import servers, traces
 from assistant.config import settings
 from assistant.log import configure
 
@@ -85,3 +85,9 @@ def _fresh(**_: object) -> None:
     from workers import context
 
     context.reset()
+    traces.configure(settings(), "worker")
+
+
+@worker_process_shutdown.connect
+def _last(**_: object) -> None:
+    traces.flush()

@@ -79,11 +79,12 @@ def confidence(found: Features) -> float:
     return 1.0 / (1.0 + math.exp(-logit))
 
 
-def threshold(answer_when: str, *, gate: float | None = None) -> float:
-    """The confidence below which a question is declined, from a word of `WORDS` or per cent ("90 %").
+def moved(confidence: float, evidence: float) -> float:
+    """The confidence after more evidence, a log-likelihood ratio; -inf leaves nothing of it."""
+    logit = math.log(confidence / (1 - confidence)) + evidence
+    return 1.0 / (1.0 + math.exp(-logit)) if logit > -700 else 0.0
 
-    `gate`: what stands for `likely` with a generator that declines by itself.
-    """
-    if answer_when == "likely" and gate is not None:
-        return gate
+
+def threshold(answer_when: str) -> float:
+    """The confidence below which a question is declined, from a word of `WORDS` or per cent ("90 %")."""
     return WORDS[answer_when] if answer_when in WORDS else int(answer_when.rstrip("% ")) / 100

@@ -23,6 +23,7 @@ from llama_index.core.base.response.schema import Response
 from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import QueryBundle
 
+from assistant import metrics, traces
 from assistant.answer import abstain, cite, disagree, extract, prompt, rewrite
 from assistant.errors import ModelBusy
 from assistant.generate import base
@@ -84,6 +85,7 @@ class _Draft:
 
     question: str
     model: str
+    span: traces.Answering
     text: str = ""
     citations: list[Citation] = field(default_factory=list[Citation])
     passages: tuple[Passage, ...] = ()
@@ -105,10 +107,12 @@ class _Draft:
         return TextDelta(gap + sentence, cited)
 
     @contextmanager
-    def timed(self, step: str) -> Generator[None]:
+    def timed(self, step: str, *, yields: bool = False) -> Generator[None]:
+        """Time a step. `yields`: whoever drains the answer gets to run in between."""
         start = time.monotonic()
         try:
-            yield
+            with self.span.step(step, yields=yields):
+                yield
         finally:
             self.timings[step] = self.timings.get(step, 0.0) + time.monotonic() - start
 
@@ -119,6 +123,19 @@ class _Draft:
             citations=len(self.citations),
             confidence=round(self.confidence, 3),
             refused=bool(refusal),
+        )
+        self.span.tell(
+            self.text,
+            model=self.model,
+            passages=len(self.passages),
+            citations=len(self.citations),
+            confidence=self.confidence,
+            declined=bool(refusal),
+        )
+        metrics.answered(
+            declined=bool(refusal),
+            first=self.timings.get("first_token"),
+            whole=time.monotonic() - self.started,
         )
         return Done(
             Answer(
@@ -159,6 +176,7 @@ class DeskQueryEngine(BaseQueryEngine):
         self.encode = encode
         self.strategy = strategy or (Strategy.QUOTE if base.quotes(model) else Strategy.WRITE)
         self.threshold = threshold
+        self.trust = base.trust(model) if self.strategy is Strategy.WRITE else base.Trust()
         self.question_max_chars = question_max_chars
 
     def answer(self, question: str, *, history: Sequence[Turn] = ()) -> Answer:
@@ -175,10 +193,19 @@ class DeskQueryEngine(BaseQueryEngine):
         when too many are being answered.
         """
         question = rewrite.checked(question, self.question_max_chars)
-        draft = _Draft(question, model=base.name(self.model))
+        draft = _Draft(question, base.name(self.model), traces.Answering(question))
+        try:
+            yield from self._answered(draft, history)
+        except Exception as error:
+            draft.span.failed(error)
+            raise
+        finally:
+            draft.span.end()
+
+    def _answered(self, draft: _Draft, history: Sequence[Turn]) -> Generator[Event]:
         yield Status("searching")
         with draft.timed("rewrite"):
-            draft.question = self._standalone(question, history)
+            draft.question = self._standalone(draft.question, history)
         with draft.timed("retrieve"):
             nodes = self.retriever.retrieve(QueryBundle(draft.question))
             draft.passages = tuple(from_node(node) for node in nodes)
@@ -195,8 +222,10 @@ class DeskQueryEngine(BaseQueryEngine):
             candidates = extract.read(draft.question, draft.passages, encode=self.encode)
             found = abstain.features(draft.question, draft.passages, candidates)
             draft.confidence = abstain.confidence(found)
-        if draft.confidence < self.threshold:
-            reason = f"confidence {draft.confidence:.2f} is below {self.threshold:.2f}"
+        # Of what would not be sure enough even if the generator answered it is not asked.
+        sure = abstain.moved(draft.confidence, self.trust.answers)
+        if sure < self.threshold:
+            reason = f"confidence {sure:.2f} is below {self.threshold:.2f}"
             yield from _decline(draft, reason)
             return
         yield Status("answering")
@@ -241,10 +270,12 @@ class DeskQueryEngine(BaseQueryEngine):
         )
         markers = [m for m, _ in sources]
         shown = [draft.passages[m - 1] for m in markers]
-        seen = 0
+        seen, found = 0, draft.confidence
+        declined = "no sentence of the generator was supported by the sources"
         for sentence, line in self._generated(draft, messages):
             if prompt.DECLINED in sentence:
-                return "" if draft.text else "the generator found no answer in the sources"
+                declined = "the generator found no answer in the sources"
+                break
             seen += 1
             with draft.timed("verify"):
                 verified = cite.verify(sentence, shown, encode=self.encode)
@@ -252,9 +283,14 @@ class DeskQueryEngine(BaseQueryEngine):
                 held = [(markers[n - 1], quote) for n, quote in verified[1]]
                 said = cite.with_markers(cite.split_markers(verified[0])[0], [m for m, _ in held])
                 if said not in draft.text:  # small models repeat themselves
+                    draft.confidence = abstain.moved(found, self.trust.answers)
                     yield draft.add(said, held, line=line)
         log.info("answer.verified", sentences=seen, citations=len(draft.citations))
-        return "" if draft.text else "no sentence of the generator was supported by the sources"
+        if draft.text:
+            return ""
+        # It is mistaken at times, too: where retrieval is surer than that, the sources are quoted.
+        draft.confidence = abstain.moved(found, self.trust.declines)
+        return declined if draft.confidence <= self.threshold else (yield from _quote(draft, candidates))
 
     def _otherwise(self, draft: _Draft) -> Generator[Event]:
         """A document's sentence that says other numbers than a ticket which the answer rests on."""
@@ -273,7 +309,7 @@ class DeskQueryEngine(BaseQueryEngine):
         pieces = self.llm.stream_chat(messages)
         text, sent = "", 0
         try:
-            with draft.timed("generate"):
+            with draft.timed("generate", yields=True):
                 for piece in pieces:
                     text += piece.delta or ""
                     # The last one may still grow, or be followed by its marker.

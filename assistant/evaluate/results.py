@@ -12,6 +12,7 @@ from typing import Any
 
 from assistant.app import Assistant
 from assistant.evaluate.statistics import Estimate
+from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
 
 
@@ -67,6 +68,14 @@ def save(
                 },
             )
     return file
+
+
+def kept(connection: Conn, *, limit: int = 100) -> list[Row]:
+    """The latest results, with the mean of each measure."""
+    rows = connection.execute(SQL["evaluation_all"], {"limit": limit}).fetchall()
+    for row in rows:
+        row["metrics"] = {name: estimate["value"] for name, estimate in row["metrics"].items()}
+    return rows
 
 
 def as_json(result: Result) -> dict[str, Any]:

@@ -8,6 +8,7 @@ One of our own is a `PieceChat`; LlamaIndex takes any as `DeskLLM(model)`.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from abc import abstractmethod
 from collections.abc import Generator, Sequence
@@ -51,6 +52,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    """What a generator's own verdict adds to the log-odds that the sources have the answer.
+
+    By default its answer tells nothing, since most answer whatever they are given, and its "no" settles it.
+    """
+
+    answers: float = 0.0
+    declines: float = -math.inf
+
+
+@dataclass(frozen=True, slots=True)
 class Tuned:
     """A fine-tuned generator: where its adapter and its merged weights lie, and how it is asked."""
 
@@ -61,12 +73,12 @@ class Tuned:
     """whether its own sentences are shown, those that hold; else it quotes like the model it came from"""
     prompt_tokens: int | None = None
     """of the prompts that it learnt from"""
-    gate: float | None = None
-    """confidence from which on it is asked, where that is not Deskhand's own: it may decline by itself"""
+    trust: Trust = Trust()
+    """as measured on questions that it was not trained on"""
 
     def options(self) -> dict[str, Any]:
         """What a generator of ours is made with to be this one."""
-        made = {"model_name": self.name, "quotes": not self.writes, "gate": self.gate}
+        made = {"model_name": self.name, "quotes": not self.writes, "trust": self.trust}
         return made | ({"prompt_tokens": self.prompt_tokens} if self.prompt_tokens else {})
 
 
@@ -99,9 +111,9 @@ def rewrites(model: BaseChatModel) -> bool:
     return bool(getattr(model, "rewrites", not quotes(model)))
 
 
-def gate(model: BaseChatModel) -> float | None:
-    """Confidence from which on this model is asked by default, where that is not Deskhand's own."""
-    return getattr(model, "gate", None)
+def trust(model: BaseChatModel) -> Trust:
+    """How much this model's verdict counts beside what retrieval tells."""
+    return getattr(model, "trust", Trust())
 
 
 def name(model: BaseChatModel) -> str:

@@ -14,7 +14,7 @@ from langchain_core.messages import BaseMessage
 from pydantic import Field
 
 from assistant.config import Settings
-from assistant.generate.base import PieceChat
+from assistant.generate.base import PieceChat, Trust
 
 
 class EchoChat(PieceChat):
@@ -23,7 +23,7 @@ class EchoChat(PieceChat):
     model_name: str = "echo"
     reply: str = ""
     quotes: bool = False
-    gate: float | None = None
+    trust: Trust = Trust()
     profile: ModelProfile | None = Field(
         default_factory=lambda: ModelProfile(max_input_tokens=8_192, max_output_tokens=512), exclude=True
     )

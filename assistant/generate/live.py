@@ -14,6 +14,7 @@ import shutil
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import assistant
 from assistant.config import Settings
 from assistant.errors import ConfigError, ModelUnavailable
 from assistant.generate import adapter, local, registry
-from assistant.generate.base import Tuned
+from assistant.generate.base import Trust, Tuned
 from assistant.store import datasets, versions
 from assistant.store.db import Conn, Database
 from assistant.store.versions import Kind, Version
@@ -32,7 +33,9 @@ from assistant.store.versions import Kind, Version
 log = structlog.get_logger()
 
 SHIPPED = Path(assistant.__file__).parent / "adapters"
-"""adapters that come with Deskhand, a folder each: PEFT's two files, README.md, recipe.json"""
+"""adapters that come with Deskhand, a folder each, as `deskhand tune publish` writes them"""
+RECIPE = "recipe.json"
+"""beside PEFT's two files and README.md: how the adapter is asked, and how far it is trusted"""
 
 
 PLAIN = "base"
@@ -105,7 +108,13 @@ def files_of(connection: Conn, version: Version, settings: Settings) -> Tuned:
             "copy the version's folder back, or train it again."
         )
     return _tuned(
-        version.name, folder, {"prompt_tokens": _prompt_tokens(connection, version), **version.recipe}
+        version.name,
+        folder,
+        {
+            "prompt_tokens": _prompt_tokens(connection, version),
+            "trust": version.metrics.get("trust", {}),
+            **version.recipe,
+        },
     )
 
 
@@ -140,7 +149,7 @@ def shipped(settings: Settings) -> Tuned | None:
     for folder in sorted(SHIPPED.glob("*/")):
         config = folder / adapter.CONFIG
         if config.is_file() and _json(config).get("base_model_name_or_path") == settings.local_model:
-            recipe = _json(folder / "recipe.json")
+            recipe = _json(folder / RECIPE)
             place = _merged(folder, settings) if settings.generator == "local" else folder
             return _tuned(folder.name, place, recipe)
     return None
@@ -148,7 +157,13 @@ def shipped(settings: Settings) -> Tuned | None:
 
 def _tuned(name: str, folder: Path, recipe: Mapping[str, Any]) -> Tuned:
     writes = bool(recipe.get("writes", True))
-    return Tuned(name, folder, writes, recipe.get("prompt_tokens"), recipe.get("gate"))
+    return Tuned(name, folder, writes, recipe.get("prompt_tokens"), Trust(**recipe.get("trust", {})))
+
+
+def told(tuned: Tuned) -> dict[str, Any]:
+    """What `RECIPE` has of it."""
+    trust = {} if tuned.trust == Trust() else asdict(tuned.trust)
+    return {"writes": tuned.writes, "prompt_tokens": tuned.prompt_tokens, "trust": trust}
 
 
 def _merged(source: Path, settings: Settings) -> Path:

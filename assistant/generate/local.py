@@ -26,7 +26,7 @@ from pydantic import PrivateAttr
 from assistant import weights
 from assistant.config import Settings
 from assistant.errors import ModelUnavailable
-from assistant.generate.base import PieceChat, Tuned, check_length, spoken
+from assistant.generate.base import PieceChat, Trust, Tuned, check_length, spoken
 from assistant.generate.batch import Batch
 from assistant.generate.gguf import rewrite
 
@@ -56,7 +56,7 @@ class LocalChat(PieceChat):
     """Prompts are fitted into this: two cores read ~1,000 tokens a second before the first word appears."""
     quotes: bool = True
     rewrites: bool = False
-    gate: float | None = None
+    trust: Trust = Trust()
 
     _folder: Path | None = PrivateAttr(default=None)
     _tokenizer: openvino_genai.Tokenizer | None = PrivateAttr(default=None)

@@ -24,7 +24,7 @@ from langchain_core.messages import BaseMessage
 from assistant import weights
 from assistant.config import Settings
 from assistant.errors import ConfigError, ModelUnavailable
-from assistant.generate.base import PieceChat, Tuned, check_length, spoken
+from assistant.generate.base import PieceChat, Trust, Tuned, check_length, spoken
 
 PACKAGES = ("torch", "transformers", "peft")
 
@@ -46,7 +46,7 @@ class TransformersChat(PieceChat):
     prompt_tokens: int = 1_500
     quotes: bool = True
     rewrites: bool = False
-    gate: float | None = None
+    trust: Trust = Trust()
 
     @property
     def _llm_type(self) -> str:

@@ -10,6 +10,8 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from assistant.model import Audience, Evidence, Kind, Passage
+from assistant.retrieve import attached
+from assistant.retrieve.attached import Attached
 from assistant.retrieve.cues import Listing, cues
 from assistant.retrieve.hybrid import Retriever
 from assistant.retrieve.mask import Mask, masks
@@ -131,12 +133,25 @@ def _masked(ticket: PastTicket, mask: Mask) -> PastTicket:
 class DeskRetriever(BaseRetriever):
     """The same for LlamaIndex, bound to one scope."""
 
-    def __init__(self, retriever: Retriever, scope: Scope, *, limit: int = 8, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        retriever: Retriever,
+        scope: Scope,
+        *,
+        limit: int = 8,
+        files: Sequence[Attached] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.scope = scope
+        self.files = files
         self._retriever = retriever
         self._limit = limit
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        found = evidence(self._retriever, query_bundle.query_str, self.scope, limit=self._limit)
+        question = query_bundle.query_str
+        found = evidence(self._retriever, question, self.scope, limit=self._limit)
+        if self.files:
+            # What somebody gives with a question is what it is about: it comes first.
+            found = [*attached.passages(self._retriever.embedder(), question, self.files), *found]
         return [to_node(passage) for passage in found]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from assistant.ingest import lexical
-from assistant.ingest.embed import Embedders
+from assistant.ingest.embed import Embedder, Embedders
 from assistant.model import Kind, Passage
 from assistant.retrieve.fusion import Legs, Ranked, fuse, traded
 from assistant.retrieve.scope import Scope
@@ -34,6 +34,11 @@ class Retriever:
     def __init__(self, database: Database, embedders: Embedders) -> None:
         self.database = database
         self.embedders = embedders
+
+    def embedder(self) -> Embedder:
+        """The model of the space that answers now."""
+        with self.database.writer() as connection:
+            return self.embedders.of(spaces.live(connection))
 
     def documents(
         self, question: str, scope: Scope, *, limit: int = 10, depth: int = DEPTH, legs: Legs = Legs.HYBRID

@@ -17,8 +17,17 @@ _PATTERNS = (
     (re.compile(r"\b(?:\d{1,3}\.){3}\d{1,3}\b(?!\.\d)"), "(address)"),
     (re.compile(r"(?<![\w.,/-])(?!\d{4}-\d\d-\d\d\b)\+?\(?\d[\d ()./-]{7,}\d(?![\w/-])"), NUMBER),
     (re.compile(r"\b(?=\w*\d)(?=\w*[A-Za-z])[A-Za-z0-9_-]{20,}\b"), KEY),
+    (
+        re.compile(
+            r"\b((?:pass(?:word|wort|phrase|code)|kennwort|pin|secret|token|(?:api|licen[cs]e|access|product)[ -]?key)"
+            r"\b(?: (?:of|for|von|für) [^.:=\n]{1,40}?)?\s*(?:\b(?:is now|is|was|ist|lautet)\b\s*[:=]?|[:=])\s*)"
+            r"(?:[\"'“‘`][^\"'”’`\n]+[\"'”’`]|(?=\S*[\d!@#$%^&*_+~])\S{4,}(?<![.,;!?]))",
+            re.I,
+        ),
+        rf"\1{KEY}",
+    ),
 )
-"""addresses, telephone and account numbers, keys and tokens, whoever they belong to"""
+"""addresses, telephone and account numbers, keys and tokens, whoever they belong to, and what is said to be a secret"""
 _LEGAL = re.compile(
     r"[,\s]+(?:inc|llc|ltd|limited|gmbh|ag|kg|co|corp|corporation|company|plc|sa|s\.a|srl|bv|b\.v|nv|ab|as|oy|pty|"
     r"group|holding|holdings)\.?$",

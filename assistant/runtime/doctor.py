@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import psycopg
 from celery import Celery
@@ -26,6 +27,7 @@ OLDEST_PYTHON = (3, 11)
 FREE_BYTES = 2 * 1024**3
 """below this an embedding run or an index build may not find room"""
 PING_SECONDS = 3.0
+Subject = TypeVar("Subject")
 UP = "Start it with `deskhand up`."
 
 
@@ -39,8 +41,9 @@ class Check:
     remedy: str = ""
 
 
-def diagnose(settings: Settings) -> Iterator[Check]:
-    """The checks, each yielded as soon as it is done; they change nothing."""
+def diagnose(assistant: Assistant) -> Iterator[Check]:
+    """The checks, each yielded as soon as it is done; they change nothing, and load no model a second time."""
+    settings = assistant.settings
     checks: tuple[Callable[[Settings], Check], ...] = (
         _settings,
         _python,
@@ -53,22 +56,27 @@ def diagnose(settings: Settings) -> Iterator[Check]:
         _processes,
         _workers,
         _models,
-        _embedder,
-        _generator,
     )
     down: set[str] = set()
     for check in checks:
-        name = check.__name__.removeprefix("_").replace("_", " ")
-        try:
-            yield check(settings)
-        except DeskhandError as error:
-            told = str(error) in down
-            down.add(str(error))
-            detail = "can't be looked at, for a reason given above" if told else str(error)
-            yield Check(name, False, detail, "Mend that, then run `deskhand doctor` again.")
-        except Exception as error:  # a check that breaks must not hide the others
-            detail = f"{type(error).__name__}: {error}"
-            yield Check(name, False, detail, "This is unexpected: see the logs in the state folder.")
+        yield _done(check, settings, down)
+    for check in (_embedder, _generator):
+        yield _done(check, assistant, down)
+
+
+def _done(check: Callable[[Subject], Check], subject: Subject, down: set[str]) -> Check:
+    """What a check says, or what hindered it; `down`: what was said to hinder others."""
+    name = check.__name__.removeprefix("_").replace("_", " ")
+    try:
+        return check(subject)
+    except DeskhandError as error:
+        told = str(error) in down
+        down.add(str(error))
+        detail = "can't be looked at, for a reason given above" if told else str(error)
+        return Check(name, False, detail, "Mend that, then run `deskhand doctor` again.")
+    except Exception as error:  # a check that breaks must not hide the others
+        detail = f"{type(error).__name__}: {error}"
+        return Check(name, False, detail, "This is unexpected: see the logs in the state folder.")
 
 
 def _settings(settings: Settings) -> Check:
@@ -164,23 +172,15 @@ def _models(settings: Settings) -> Check:
     return _check("models", not bad, detail, f"Run `deskhand models pull {bad}`.")
 
 
-def _embedder(settings: Settings) -> Check:
-    assistant = Assistant(settings)
-    try:
-        return Check("embedder", True, f"{assistant.embedder.name} loads")
-    finally:
-        assistant.close()
+def _embedder(assistant: Assistant) -> Check:
+    return Check("embedder", True, f"{assistant.embedder.name} loads")
 
 
-def _generator(settings: Settings) -> Check:
+def _generator(assistant: Assistant) -> Check:
     from assistant.generate import base
 
-    assistant = Assistant(settings)
-    try:
-        name = base.name(assistant.generator)
-    finally:
-        assistant.close()
-    return Check("generator", True, f"{settings.generator} loads: {name} answers")
+    name = base.name(assistant.generator)
+    return Check("generator", True, f"{assistant.settings.generator} loads: {name} answers")
 
 
 def _check(name: str, ok: bool, detail: str, remedy: str) -> Check:

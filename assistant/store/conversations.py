@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 
 from assistant.errors import ConfigError, NotThere
-from assistant.model import Answer, Evidence, Passage, Turn
+from assistant.model import Answer, Citation, Evidence, Passage, Turn
 from assistant.store import search
 from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
@@ -38,10 +38,6 @@ def turns(connection: Conn, conversation: UUID) -> list[Turn]:
     """Its last messages, oldest first; none when it is somebody else's."""
     rows = connection.execute(SQL["conversation_turns"], {"id": conversation, "limit": TURNS})
     return [Turn(row["role"], row["content"]) for row in rows]
-
-
-def listing(connection: Conn, *, limit: int = 50) -> list[Row]:
-    return connection.execute(SQL["conversation_all"], {"limit": limit}).fetchall()
 
 
 def get(connection: Conn, conversation: UUID) -> Row:
@@ -175,6 +171,8 @@ class Cited:
     """None: it is gone, or no longer the reader's to read"""
     quotes: tuple[str, ...]
     evidence: Evidence
+    file: bool = False
+    """it was a file beside the question, which is not kept"""
 
 
 def cited(connection: Conn, messages: Sequence[int]) -> dict[int, list[Cited]]:
@@ -186,7 +184,7 @@ def cited(connection: Conn, messages: Sequence[int]) -> dict[int, list[Cited]]:
         quotes = (*one.quotes, row["quote"]) if one else (row["quote"],)
         passage = (one.passage if one else None) or (search.passage(row) if row["there"] else None)
         found[row["message_id"]][row["marker"]] = Cited(
-            row["marker"], row["document_id"], passage, quotes, Evidence(row["evidence"])
+            row["marker"], row["document_id"], passage, quotes, Evidence(row["evidence"]), row["file"]
         )
     return {message: list(its.values()) for message, its in found.items()}
 
@@ -251,6 +249,11 @@ def reply(
             "stopped": stopped,
         },
     )
+    _cite(connection, message, answer.citations)
+    return message
+
+
+def _cite(connection: Conn, message: int, citations: Sequence[Citation]) -> None:
     with connection.cursor() as cursor:
         cursor.executemany(
             SQL["citation_add"],
@@ -259,16 +262,15 @@ def reply(
                     "message": message,
                     "marker": citation.marker,
                     "chunk": citation.passage.chunk_id or None,
-                    "document": citation.passage.document_id,
+                    "document": citation.passage.document_id or None,
                     "evidence": citation.passage.evidence.value,
                     "quote": citation.quote,
                     "start": citation.span[0],
                     "end": citation.span[1],
                 }
-                for citation in answer.citations
+                for citation in citations
             ],
         )
-    return message
 
 
 def _message(connection: Conn, conversation: UUID, values: dict[str, Any]) -> int:
@@ -292,6 +294,11 @@ def _message(connection: Conn, conversation: UUID, values: dict[str, Any]) -> in
     if row is None:
         raise ConfigError("The message could not be stored; ask again.")
     return int(row["id"])
+
+
+def trail(connection: Conn, *, before: int | None = None, limit: int = 100) -> list[Row]:
+    """Who did what, the latest first; `before`: older than the entry with this id."""
+    return connection.execute(SQL["audit_page"], {"before": before, "limit": limit}).fetchall()
 
 
 def audit(

@@ -12,7 +12,7 @@ from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from assistant.errors import NotRunning
+from assistant.errors import NotRunning, QuestionRejected
 from assistant.model import Audience, Principal
 
 Row = dict[str, Any]
@@ -91,7 +91,11 @@ class Database:
         connection = Connection[DictRow].connect(
             self.url, options=_OPTIONS + role, row_factory=dict_row, connect_timeout=10, autocommit=True
         )
-        register_vector(connection)
+        try:
+            register_vector(connection)
+        except psycopg.Error:  # a database without the schema
+            connection.close()
+            raise
         return connection
 
     @contextmanager
@@ -101,6 +105,12 @@ class Database:
                 yield connection
         except (PoolTimeout, psycopg.OperationalError) as error:
             raise NotRunning(explain(error)) from error
+        except psycopg.DataError as error:
+            if "NUL" not in str(error):
+                raise
+            raise QuestionRejected(
+                "It holds a character that is none (NUL). Nothing was stored; leave it out."
+            ) from error
 
     @contextmanager
     def writer(self) -> Generator[Conn]:

@@ -77,6 +77,8 @@ def write(connection: Conn, spaces: Sequence[Space], documents: Sequence[Indexed
 
     spaces: those that the vectors are of, as `spaces.targets` told them in this transaction.
     """
+    # Searches are planned anew each time; here it would be each row's foreign keys.
+    connection.execute("set local plan_cache_mode = auto")
     slots = {space.slot: space.id for space in spaces}
     ids = [document.row["document_id"] for document in documents]
     old: dict[tuple[int, bytes], list[Row]] = {}

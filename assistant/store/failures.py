@@ -14,8 +14,12 @@ READ_TRIES = 10
 """an item that could not be read so often is read again only when it changes or somebody asks"""
 
 
-def listing(connection: Conn, *, source: str | None = None) -> list[Row]:
-    return connection.execute(SQL["failure_list"], {"source": source}).fetchall()
+def listing(
+    connection: Conn, *, source: str | None = None, before: int | None = None, limit: int | None = None
+) -> list[Row]:
+    """The latest first; `before`: older than the one with this id."""
+    values = {"source": source, "before": before, "limit": limit}
+    return connection.execute(SQL["failure_list"], values).fetchall()
 
 
 def retry_passing(connection: Conn, source: Source) -> int:

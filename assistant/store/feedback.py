@@ -94,6 +94,19 @@ def summary(connection: Conn, *, since: dt.datetime) -> list[Row]:
     return connection.execute(SQL["feedback_summary"], {"since": since}).fetchall()
 
 
+def counts(connection: Conn, *, since: dt.datetime) -> dict[str, int]:
+    """How often each verdict was given; 0 is told too."""
+    said = {
+        row["verdict"]: row["said"] for row in connection.execute(SQL["feedback_counts"], {"since": since})
+    }
+    return {verdict.value: said.get(verdict.value, 0) for verdict in Verdict}
+
+
+def by_day(connection: Conn, *, since: dt.datetime) -> list[Row]:
+    """Questions, how many were declined and how many people asked, for each day on which there was one."""
+    return connection.execute(SQL["answers_by_day"], {"since": since}).fetchall()
+
+
 def unanswered(connection: Conn, space: int, *, since: dt.datetime, limit: int) -> list[Row]:
     """Declined questions and those of bad answers; `vector` is None where none of that space is stored."""
     values = {"space": space, "since": since, "limit": limit}

@@ -17,7 +17,7 @@ from uuid import UUID
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from assistant.errors import ConfigError, LockedOut
+from assistant.errors import ConfigError, LockedOut, NotThere
 from assistant.model import EVERYONE, Principal
 from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
@@ -125,9 +125,7 @@ def set_password(connection: Conn, address: str, password: str) -> None:
 def _change(connection: Conn, statement: bytes, address: str, **values: object) -> None:
     person = normal(address)
     if connection.execute(statement, {"id": person, **values}).fetchone() is None:
-        raise ConfigError(
-            f"{person} has no login. Nothing was changed; `deskhand login list` shows them all."
-        )
+        raise NotThere(f"{person} has no login. Nothing was changed; `deskhand login list` shows them all.")
     left = connection.execute(SQL["login_admins"]).fetchone()
     if left is not None and left["lost"]:
         raise ConfigError(

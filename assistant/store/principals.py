@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from assistant.errors import ConfigError
+from assistant.errors import ConfigError, NotThere
 from assistant.model import EVERYONE, Principal, Right
 from assistant.store import sources
 from assistant.store.db import Conn, Row
@@ -70,7 +70,7 @@ def _identity(connection: Conn, source: str, account: str, person: str | None, *
         "fixed": fixed,
     }
     if connection.execute(SQL["identity_fix"], values).fetchone() is None:
-        raise ConfigError(
+        raise NotThere(
             f"«{source}» has no account «{account}». Nothing was changed; `deskhand people list` shows them."
         )
 

@@ -132,7 +132,7 @@ select s.id, s.name, s.connector, s.realm, s.paused,
   (select count(*) from chunk c where c.source_id = s.id) as chunks,
   (select count(*) from pending p where p.source_id = s.id and not p.parked) as pending,
   (select count(*) from failure f where f.source_id = s.id) as failures,
-  r.state as run_state, r.started_at, r.finished_at, r.added, r.changed, r.unchanged,
+  r.state as run_state, r.started_at, r.finished_at, r.total, r.added, r.changed, r.unchanged,
   r.deleted, r.failed, r.error, r.note
 from source s
 left join lateral (
@@ -474,8 +474,8 @@ select external_id from failure where source_id = %(source)s and stage = 'read' 
 -- name: failure_list
 select f.id, s.name as source, f.external_id, f.stage, f.reason, f.attempts, f.first_at, f.last_at
 from failure f join source s on s.id = f.source_id
-where %(source)s::text is null or s.name = %(source)s
-order by f.last_at desc, f.id desc
+where (%(source)s::text is null or s.name = %(source)s) and f.id < coalesce(%(before)s, 9223372036854775807)
+order by f.id desc limit %(limit)s
 
 -- name: failure_passing
 select f.id from failure f where f.source_id = %(source)s and not f.permanent and f.stage <> 'read'
@@ -863,8 +863,7 @@ select c.id, c.title, c.created_at, c.updated_at, c.customer_id, coalesce(k.name
 from conversation c left join customer k on k.id = c.customer_id
 where c.principal_id = nullif(current_setting('deskhand.principal', true), '') and c.surface <> 'draft'
   and (%(before)s::timestamptz is null or (c.updated_at, c.id) < (%(before)s, %(id)s::uuid))
-  and (%(pattern)s::text is null or c.title ilike %(pattern)s or exists (
-    select from message m where m.conversation_id = c.id and not m.replaced and m.content ilike %(pattern)s))
+  and (%(pattern)s::text is null or c.title ilike %(pattern)s or c.id in (select said(%(pattern)s)))
 order by c.updated_at desc, c.id desc limit %(limit)s
 
 -- name: conversation_rename
@@ -897,13 +896,14 @@ order by m.id
 -- name: message_citations
 -- A passage may have been indexed anew since: then it is the one that still has the quote. What is gone, or no
 -- longer the reader's to read, has no title here.
-select x.message_id, x.marker, x.document_id, x.evidence, x.quote, d.id is not null as there, c.id, coalesce(c.text, '') as text,
+select x.message_id, x.marker, x.document_id, x.evidence, x.quote, coalesce(m.documents[x.marker] = 0, false) as file,
+  d.id is not null as there, c.id, coalesce(c.text, '') as text,
   coalesce(c.headings, '{}') as headings, c.page, coalesce(d.kind, 'document') as kind, coalesce(d.parent, '') as parent,
   coalesce(c.audience, d.audience, 'public') as audience, coalesce(c.role, '') as role,
   coalesce(c.is_solution, false) as is_solution, d.customer_id, coalesce(c.created_at, d.created_at) as created_at,
   coalesce(d.title, '') as title, coalesce(d.url, '') as url, coalesce(d.external_id, '') as external_id,
   coalesce(s.name, '') as source, t.status, t.solved_at, t.events
-from citation x
+from citation x join message m on m.id = x.message_id
 left join document d on d.id = x.document_id
 left join lateral (
   select * from chunk c where c.id = x.chunk_id
@@ -912,10 +912,6 @@ left join lateral (
 left join source s on s.id = d.source_id left join ticket t on t.document_id = d.id
 where x.message_id = any (%(messages)s)
 order by x.message_id, x.marker, x.span_start
-
--- name: conversation_all
-select c.id, c.title, c.surface, c.created_at, (select count(*) from message m where m.conversation_id = c.id) as messages
-from conversation c order by c.created_at desc limit %(limit)s
 
 -- name: message_next
 select nextval('message_id_seq') as id
@@ -992,6 +988,15 @@ select t.model, k.evidence, count(*)::int as answers, (count(*) filter (where t.
 from told t join kinds k on k.id = t.id
 group by t.model, k.evidence, k.place order by t.model, k.place
 
+-- name: feedback_counts
+select verdict, count(*)::int as said from given_feedback where created_at >= %(since)s group by verdict
+
+-- name: answers_by_day
+-- In UTC; of a day without answers there is no row.
+select a.created_at::date as day, count(*)::int as questions, (count(*) filter (where a.declined))::int as declined,
+  askers(array_agg(a.id)) as people
+from given_answer a where a.created_at >= %(since)s group by 1 order by 1
+
 -- name: unanswered
 -- Questions that were declined, or whose answer was judged bad, the latest first.
 select q.id, q.question, q.created_at, q.declined, q.documents, case when q.space_id = %(space)s then q.vector end as vector
@@ -1009,7 +1014,7 @@ from document d join source s on s.id = d.source_id where d.id = any (%(ids)s)
 
 -- name: documents_complained
 -- Whatever was said before a document's last change may be settled by it.
-select d.title, d.url, d.external_id, s.name as source, d.kind, coalesce(d.updated_at, d.created_at) as changed,
+select d.id, d.title, d.url, d.external_id, s.name as source, d.kind, coalesce(d.updated_at, d.created_at) as changed,
   (count(distinct f.id) filter (where f.verdict = 'source_wrong'))::int as wrong,
   (count(distinct f.id) filter (where f.verdict = 'source_outdated'))::int as outdated,
   askers(array_agg(f.message_id)) as people, max(f.created_at) as latest,
@@ -1022,7 +1027,7 @@ group by d.id, s.name order by count(distinct f.id) desc, max(f.created_at) desc
 
 -- name: documents_old
 -- Documents, not tickets, that nobody has changed for long and that answers still rest on.
-select d.title, d.url, d.external_id, s.name as source, coalesce(d.created_at, d.updated_at) as changed,
+select d.id, d.title, d.url, d.external_id, s.name as source, coalesce(d.created_at, d.updated_at) as changed,
   count(distinct a.id)::int as answers, askers(array_agg(distinct a.id)) as people, max(a.created_at) as latest
 from given_answer a join given_citation c on c.message_id = a.id
 join document d on d.id = c.document_id join source s on s.id = d.source_id
@@ -1067,6 +1072,13 @@ where d.id = any (%(ids)s)
 
 -- name: audit
 insert into audit_log (actor, action, object, detail) values (%(actor)s, %(action)s, %(object)s, %(detail)s)
+
+-- name: audit_page
+select id, at, actor, action, object, detail from audit_log
+where id < coalesce(%(before)s, 9223372036854775807) order by id desc limit %(limit)s
+
+-- name: evaluation_all
+select id, at, kind, dataset, system, metrics from evaluation order by id desc limit %(limit)s
 
 -- name: evaluation_add
 insert into evaluation (kind, dataset, system, metrics, settings)
@@ -1365,6 +1377,14 @@ update version set metrics = metrics || %(metrics)s where id = %(id)s
 -- name: version_end
 -- It failed, or is not good enough.
 update version set state = %(state)s, reason = %(reason)s where id = %(id)s
+
+-- name: version_note
+update version set reason = %(reason)s where id = %(id)s and state not in ('training', 'live')
+
+-- name: version_claimed
+select l.objid::bigint as id from pg_locks l
+where l.locktype = 'advisory' and l.classid = %(lock)s and l.objsubid = 2 and l.granted
+  and l.database = (select oid from pg_database where datname = current_database())
 
 -- name: version_get
 select * from version where name = %(name)s

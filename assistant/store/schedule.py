@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -19,6 +20,7 @@ from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
 
 LEAST_SECONDS = 10.0
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
 class Job(StrEnum):
@@ -74,6 +76,26 @@ DEFAULTS: dict[Job, Times] = {
     Job.INVENTORY: Times(every=6 * 3600, jitter=600),
     Job.RETRY: Times(every=3600, jitter=300),
 }
+
+
+def parse_every(text: str) -> float | None:
+    """Seconds of «15m»; None for «never». Raises `ConfigError`."""
+    if text == "never":
+        return None
+    match = re.fullmatch(r"(\d{1,5})([smhd])", text.strip())
+    if not match:
+        raise ConfigError(f"«{text}» is not an interval: use 30s, 15m, 6h, 1d or never.")
+    seconds = int(match[1]) * next(size for size, unit in _UNITS if unit == match[2])
+    if seconds < LEAST_SECONDS:
+        raise ConfigError("A source can be synced every 10 seconds at most.")
+    return float(seconds)
+
+
+def in_words(seconds: float) -> str:
+    """An interval as `parse_every` takes it: «15m»."""
+    whole = round(seconds)
+    size, unit = next((size, unit) for size, unit in _UNITS if whole % size == 0)
+    return f"{whole // size}{unit}"
 
 
 def put(connection: Conn, source_id: int, job: Job, times: Times, *, now: bool = False) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from psycopg.errors import LockNotAvailable
 
-from assistant.errors import ConfigError
+from assistant.errors import ConfigError, NotThere
 from assistant.store import schedule
 from assistant.store.db import Conn, Row
 from assistant.store.schedule import Job, Times
@@ -71,7 +71,7 @@ def get(connection: Conn, name: str) -> Source:
     row = connection.execute(SQL["source_by_name"], {"name": name}).fetchone()
     if row is None:
         known = ", ".join(s.name for s in everything(connection)) or "none yet"
-        raise ConfigError(f"There is no source «{name}». Known: {known}.")
+        raise NotThere(f"There is no source «{name}». Known: {known}.")
     return Source.of(row)
 
 
@@ -164,6 +164,12 @@ def pause(connection: Conn, source_id: int, reason: str) -> None:
 
 def resume(connection: Conn, source_id: int) -> None:
     connection.execute("update source set paused = '' where id = %s", (source_id,))
+
+
+def progress(row: Row) -> tuple[int, int]:
+    """Of a run's row with what is `pending`: documents read and indexed, of how many as far as is known."""
+    read = row["added"] + row["changed"] + row["unchanged"]
+    return max(read - row["pending"], 0), max(row["total"] or 0, read)
 
 
 def overview(connection: Conn) -> list[Row]:

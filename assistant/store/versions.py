@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from assistant.errors import ConfigError
+from assistant.errors import ConfigError, NotThere
 from assistant.store.db import Conn, Row
 from assistant.store.sql import SQL
 
 TRAINING_LOCK = 0x0D16
-"""first key of the advisory lock that whoever trains a version holds; the version's id is the second"""
+"""first key of the advisory lock that whoever trains or compares a version holds; the version's id is the second"""
 
 
 class Kind(StrEnum):
@@ -69,6 +69,17 @@ def claim(connection: Conn, version: Version) -> bool:
     return bool(got and got["ok"])
 
 
+def claimed(connection: Conn) -> set[int]:
+    """Ids of the versions that somebody trains or compares at this moment."""
+    rows = connection.execute(SQL["version_claimed"], {"lock": TRAINING_LOCK})
+    return {int(row["id"]) for row in rows}
+
+
+def note(connection: Conn, version: Version, reason: str) -> None:
+    """Say what hindered a comparison; the version stays what it is."""
+    connection.execute(SQL["version_note"], {"id": version.id, "reason": reason})
+
+
 def progress(connection: Conn, version: Version, told: Mapping[str, Any]) -> bool:
     """Note how far its training is; False when it is not to be gone on with."""
     values = {"id": version.id, "progress": json.dumps(told)}
@@ -111,10 +122,10 @@ def reject(connection: Conn, version: Version, reason: str) -> None:
 
 
 def get(connection: Conn, name: str) -> Version:
-    """The version of that name. Raises `ConfigError` when there is none."""
+    """The version of that name. Raises `NotThere` when there is none."""
     row = connection.execute(SQL["version_get"], {"name": name}).fetchone()
     if row is None:
-        raise ConfigError(
+        raise NotThere(
             f"There is no version «{name}». Nothing was changed; `deskhand tune list` shows those there are."
         )
     return _version(row)

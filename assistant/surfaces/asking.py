@@ -14,10 +14,12 @@ from assistant.model import Answer, Audience, Citation, Passage, Principal, Turn
 from assistant.retrieve.about import About
 from assistant.store import conversations, customers
 from assistant.store.customers import Known
+from assistant.store.db import clean
 from assistant.store.search import Filters
 
 if TYPE_CHECKING:
-    from assistant.answer.engine import Event
+    from assistant.answer.engine import DeskQueryEngine, Event
+    from assistant.retrieve.attached import Attached
 
 
 class Asking:
@@ -47,8 +49,10 @@ class Asking:
         history: Sequence[Turn] = (),
         conversation: UUID | None = None,
         replaces: int | None = None,
+        files: Sequence[Attached] = (),
         surface: str,
     ) -> None:
+        text = clean(text)
         self.text = rewrite.checked(text, assistant.settings.question_max_chars)
         self.about = (
             About() if nameless else _whom(assistant, principal, text, customer, ticket, conversation)
@@ -59,6 +63,7 @@ class Asking:
         self.answer: Answer | None = None
         self.stopped = False
         self._assistant = assistant
+        self._files = files
         of = self.scope.customer[0] if self.scope.customer else None
         with assistant.database.reader(principal, self.scope.audience) as connection:
             # It is the asker's own: the policy on conversations holds for each of these.
@@ -82,7 +87,7 @@ class Asking:
 
         text, cited, found = "", list[Citation](), tuple[Passage, ...]()
         try:
-            for event in self._assistant.engine(self.scope).stream(self.text, history=self.history):
+            for event in self._engine().stream(self.text, history=self.history):
                 if isinstance(event, Done):
                     self._store(event.answer)
                 elif isinstance(event, TextDelta):
@@ -95,6 +100,9 @@ class Asking:
             if self.answer is None and text:
                 self.stopped = True
                 self._store(Answer(text, tuple(cited), 0.0, passages=found, question=self.text))
+
+    def _engine(self) -> DeskQueryEngine:
+        return self._assistant.engine(self.scope, self._files)
 
     def _store(self, answer: Answer) -> None:
         vector = self._assistant.vector(answer.question)

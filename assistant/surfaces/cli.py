@@ -141,7 +141,8 @@ def doctor(
         return
     from assistant.runtime.doctor import diagnose
 
-    checks = list(diagnose(settings()))
+    with opened() as assistant:
+        checks = list(diagnose(assistant))
     if as_json:
         print_json([{"name": c.name, "ok": c.ok, "detail": c.detail, "remedy": c.remedy} for c in checks])
     else:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from assistant import servers
 from assistant.store import erasure
 from assistant.store.erasure import Report
 from assistant.surfaces.terminal import Json, opened, out, print_json, print_rows
@@ -107,10 +108,14 @@ def _erase(kind: str, name: str, also: Sequence[str], *, mentions: bool, yes: bo
             also=also,
             mentions=mentions,
         )
+        kept = servers.forget_texts(assistant.settings)
     if as_json:
-        print_json(_json(report))
+        print_json({**_json(report), "broker": kept})
     else:
         _show(report)
+        out.print(
+            f"  {kept}" if kept else "  The message broker forgot answers and files, too.", markup=False
+        )
     if report.left:
         raise SystemExit(1)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from assistant.model import Right
-from assistant.store import conversations, principals
+from assistant.store import conversations, manage, principals
 from assistant.surfaces.terminal import Json, opened, out, print_json, print_rows
 
 people = typer.Typer(no_args_is_help=True, help="Who is known, and which accounts of the sources are theirs.")
@@ -77,8 +77,7 @@ def list_accounts(
 def map_account(source: str, account: Account, email: Email) -> None:
     """Say whose account it is. It holds at once, and whatever the source says later."""
     with opened() as assistant, assistant.database.writer() as connection:
-        principals.fix(connection, source=source, account=account, email=email)
-        conversations.audit(connection, actor="cli", action="people.map", object=f"{source} {account}")
+        manage.take_for(connection, source, account, email, by="cli")
     out.print(f"«{account}» of «{source}» is {email.lower()}.", markup=False)
 
 
@@ -86,6 +85,5 @@ def map_account(source: str, account: Account, email: Email) -> None:
 def unmap_account(source: str, account: Account) -> None:
     """Take that back: nobody's account until the source's next permission sync says whose."""
     with opened() as assistant, assistant.database.writer() as connection:
-        principals.unfix(connection, source=source, account=account)
-        conversations.audit(connection, actor="cli", action="people.unmap", object=f"{source} {account}")
+        manage.take_for(connection, source, account, None, by="cli")
     out.print(f"«{account}» of «{source}» is nobody's until its next permission sync.", markup=False)

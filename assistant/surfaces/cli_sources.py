@@ -25,7 +25,7 @@ from rich.progress import (
 
 from assistant.app import Assistant, build_connector, split_secrets
 from assistant.errors import ConfigError, SourceError
-from assistant.store import breaker, conversations, failures, schedule, secrets, sources
+from assistant.store import breaker, conversations, failures, manage, schedule, secrets, sources
 from assistant.store.schedule import Job, Times
 from assistant.surfaces.terminal import Json, err, opened, out, print_json, print_rows
 from connectors.base import NotesSettings
@@ -77,7 +77,7 @@ def add(
     chosen = {**_from_file(file), **_pairs(values or [])}
     if sys.stdin.isatty():
         chosen = {**_ask(connector, chosen), **chosen}
-    seconds = parse_every(every)
+    seconds = schedule.parse_every(every)
     plain, hidden = split_secrets(connector, chosen)
     with opened() as assistant:
         made = build_connector(connector, chosen, assistant.network)
@@ -132,10 +132,8 @@ def sync(
     """Sync now: reads what changed and indexes it."""
     with opened() as assistant:
         with assistant.database.writer() as connection:
-            chosen = sources.everything(connection) if name == "all" else [sources.get(connection, name)]
-            for one in chosen:
-                sources.resume(connection, one.id)
-            runs = [sources.request_all(connection, one, prune_all=prune_all) for one in chosen]
+            chosen = [one.name for one in sources.everything(connection)] if name == "all" else [name]
+            runs = [manage.sync(connection, one, by="cli", prune_all=prune_all) for one in chosen]
         if not wait:
             out.print("Queued.")
             return
@@ -167,8 +165,8 @@ def set_schedule(
         if job is not None and every == "never":
             schedule.drop(connection, one.id, job)
         elif job is not None and (every or cron):
-            late = parse_every(jitter) if jitter else None
-            times = Times(parse_every(every) if every else None, cron, zone, late or 0.0)
+            late = schedule.parse_every(jitter) if jitter else None
+            times = Times(schedule.parse_every(every) if every else None, cron, zone, late or 0.0)
             schedule.put(connection, one.id, job, times)
         elif job is None and (every or cron or pause is not None):
             raise ConfigError(
@@ -220,8 +218,7 @@ def held_back(as_json: Json = False) -> None:
 def pause(name: str) -> None:
     """Stop syncing a source until `deskhand source resume`; what is indexed stays."""
     with opened() as assistant, assistant.database.writer() as connection:
-        sources.pause(connection, sources.get(connection, name).id, "Paused by an admin.")
-        conversations.audit(connection, actor="cli", action="source.pause", object=name)
+        manage.pause(connection, name, by="cli")
     out.print(f"«{name}» is paused. `deskhand source resume {name}` goes on from where it was.")
 
 
@@ -229,10 +226,7 @@ def pause(name: str) -> None:
 def resume(name: str) -> None:
     """Sync a paused source again, from where it was."""
     with opened() as assistant, assistant.database.writer() as connection:
-        one = sources.get(connection, name)
-        sources.resume(connection, one.id)
-        sources.request_all(connection, one)
-        conversations.audit(connection, actor="cli", action="source.resume", object=name)
+        manage.resume(connection, name, by="cli")
     out.print(f"«{name}» is synced again.")
 
 
@@ -291,13 +285,13 @@ def follow(assistant: Assistant, runs: Sequence[int], *, quiet: bool = False) ->
                 raise ConfigError("The source was removed meanwhile.")
             row = next(row for row in rows if row["job"] == Job.SYNC)
             failed = next((row["error"] for row in rows if row["state"] == "failed"), "")
-            read = row["added"] + row["changed"] + row["unchanged"]
             reading = any(row["state"] in ("queued", "running") for row in rows)
+            done, total = sources.progress(row)
             progress.update(
                 task,
                 description=f"{row['source']}: {'reading' if reading else 'indexing'}",
-                total=max(row["total"] or 0, read) or None,
-                completed=max(read - row["pending"], 0),
+                total=total or None,
+                completed=done,
             )
             if failed or (not reading and row["pending"] == 0):
                 break
@@ -350,19 +344,6 @@ def retry(
             raise ConfigError("Nothing to retry: give ids from `deskhand failures list`, or --all.")
         count = failures.retry(connection, chosen)
     out.print(f"{count} queued again.")
-
-
-def parse_every(text: str) -> float | None:
-    """Seconds of «15m»; None for «never». Raises `ConfigError`."""
-    if text == "never":
-        return None
-    match = re.fullmatch(r"(\d+)([smhd])", text.strip())
-    if not match:
-        raise ConfigError(f"«{text}» is not an interval: use 30s, 15m, 6h, 1d or never.")
-    seconds = int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
-    if seconds < 10:
-        raise ConfigError("A source can be synced every 10 seconds at most.")
-    return float(seconds)
 
 
 def _pairs(values: list[str]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from assistant.surfaces.terminal import (
     print_rows,
     progress_bars,
 )
-from assistant.tune import cases
+from assistant.tune import cases, trust
 from assistant.tune import evaluate as measure
 from assistant.tune import promote as promotion
 from assistant.tune import publish as publication
@@ -77,7 +77,7 @@ def evaluate(
     """
     statistics.check_installed()
     with opened() as assistant, progress_bars(quiet=as_json) as progress:
-        models = _models(assistant, name)
+        models = _models(assistant, name, progress)
         runs: list[tuple[list[Result], Any]] = []
         if dataset or not files:
             runs.append(_on_dataset(assistant, models, name, dataset, part, limit, general, progress))
@@ -129,15 +129,7 @@ def promote(
             general=general,
             progress=progress,
         )
-        file = None
-        if verdict.results:
-            file = results.save(
-                assistant,
-                verdict.results,
-                folder=assistant.settings.state / "evaluations",
-                settings={"promoted": verdict.better, "reasons": verdict.reasons},
-                questions={system: measure.details(found) for system, found in verdict.replies.items()},
-            )
+        file = promotion.keep(assistant, verdict)
     if as_json:
         told = {"live": verdict.better, "reasons": verdict.reasons, "instead_of": verdict.now, "file": file}
         print_json({**told, "results": [results.as_json(result) for result in verdict.results]})
@@ -188,14 +180,16 @@ def _tell(verdict: promotion.Verdict, file: Path | None) -> None:
         out.print(f"  - {reason}", markup=False)
 
 
-def _models(assistant: Assistant, name: str) -> dict[str, BaseChatModel]:
+def _models(assistant: Assistant, name: str, progress: Step) -> dict[str, BaseChatModel]:
     """The generator of that name, and the plain one beside it."""
     settings = assistant.settings
     if name == live.PLAIN:
         return {name: registry.generator(settings)}
     live.check_tunable(settings)
     with assistant.database.writer() as connection:
-        tuned = live.named(connection, name, settings)
+        tuned, version = live.named(connection, name, settings), _version(connection, name)
+    if tuned and version:
+        tuned = trust.trusted(assistant, version, tuned, progress)
     return {name: registry.generator(settings, tuned), live.PLAIN: registry.generator(settings)}
 
 

@@ -14,6 +14,8 @@ from assistant.store.versions import Version
 from assistant.tune.recipe import Recipe
 
 CARD, HISTORY, PLOT = "README.md", "history.json", "loss.png"
+POINTS = 200
+"""of a picture's curve, about"""
 """files in a version's folder"""
 
 
@@ -74,6 +76,19 @@ How good its answers are is measured by `deskhand tune evaluate`; nothing here s
 """
     (folder / CARD).write_text(text, encoding="utf-8")
     plot(folder)
+
+
+def losses(folder: Path, progress: Mapping[str, Any]) -> list[dict[str, float]]:
+    """{step, loss, dev_loss} as far as they were logged: all of a training that ended, of one that runs its looks."""
+    if not (folder / HISTORY).exists():
+        return list(progress.get("losses", ()))
+    history: list[dict[str, Any]] = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
+    names = {"step": "step", "loss": "loss", "eval_loss": "dev_loss"}
+    told = [{names[key]: entry[key] for key in names if key in entry} for entry in history]
+    every = max(1, len(told) // POINTS)
+    return [
+        entry for n, entry in enumerate(told) if "dev_loss" in entry or ("loss" in entry and n % every == 0)
+    ]
 
 
 def plot(folder: Path) -> Path | None:

@@ -214,7 +214,7 @@ def _said(model: BaseChatModel, case: Case) -> tuple[str, float, float]:
 def _shown(assistant: Assistant, model: BaseChatModel, case: Case, text: str) -> Answer:
     """What the engine shows when the generator says `text`; of one that quotes, the quotes."""
     said = EchoChat(
-        reply=text or "\n", model_name=base.name(model), quotes=base.quotes(model), gate=base.gate(model)
+        reply=text or "\n", model_name=base.name(model), quotes=base.quotes(model), trust=base.trust(model)
     )
     passages = Given(scored(case, assistant.embedder))
     return assistant.answering_with(said).engine_over(passages).answer(case.question)

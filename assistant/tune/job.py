@@ -75,6 +75,9 @@ class Training:
 
     def tell(self, news: Mapping[str, Any]) -> bool:
         """Note how far it is; False when it is to end. A database that is away for a while changes nothing."""
+        if "dev_loss" in news and news["dev_loss"] != self.told.get("dev_loss"):
+            look = {name: news[name] for name in ("step", "loss", "dev_loss") if name in news}
+            news = {**news, "losses": [*self.told.get("losses", ()), look]}
         self.told |= {**news, "seconds": round(self._before + time.monotonic() - self._began)}
         if int(self.told.get("step", 0)) > self._reached:
             self.told["starts"] = 0

@@ -20,6 +20,7 @@ from langchain_core.language_models import BaseChatModel
 
 from assistant.app import Assistant
 from assistant.errors import ConfigError
+from assistant.evaluate import results
 from assistant.evaluate.results import Result
 from assistant.evaluate.scratch import Progress
 from assistant.evaluate.statistics import Estimate, balanced
@@ -27,7 +28,7 @@ from assistant.generate import base, live, local, registry
 from assistant.generate.local import LocalChat
 from assistant.store import conversations, datasets, versions
 from assistant.store.versions import Kind, Version
-from assistant.tune import evaluate
+from assistant.tune import evaluate, trust
 from assistant.tune.cases import Case, load
 from assistant.tune.evaluate import Reply
 
@@ -54,13 +55,13 @@ class Bound:
             return False
         if self.worse > 1:
             return candidate.value > now.value * self.worse
-        if self.measure.startswith("declined"):
+        if "declined" in self.measure:
             return candidate.value > now.value + self.worse
         return candidate.value < now.value - self.worse
 
 
 BOUNDS = (
-    Bound("declined_answerable", "declines what the sources answer", 0.02, always=0.10),
+    Bound("shown_declined_answerable", "declines what the sources answer", 0.02, always=0.10),
     Bound("format", "keeps the format", 0.02),
     Bound("grounded", "is borne out by the sources it cites", 0.02),
     Bound("citation_precision", "cites the right source", 0.02),
@@ -107,10 +108,12 @@ def promote(
     live.check_tunable(assistant.settings)
     with assistant.database.writer() as connection:
         version = versions.get(connection, name)
-        _promotable(version)
+        promotable(version)
         tuned = live.of_version(connection, version, assistant.settings)
         before = versions.live(connection, Kind.GENERATOR)
         current = live.answering(connection, before, assistant.settings)
+    if not force:
+        tuned = trust.trusted(assistant, version, tuned, progress)
     model = registry.generator(assistant.settings, tuned)
     now = registry.generator(assistant.settings, current)
     if isinstance(model, LocalChat):
@@ -120,6 +123,19 @@ def promote(
         _replay(assistant, verdict, version, {name: model, verdict.now: now}, limit, general, progress)
     _decide(assistant, version, before, verdict, by=by, force=force)
     return verdict
+
+
+def keep(assistant: Assistant, verdict: Verdict) -> Path | None:
+    """Save what a replay measured; the file, or None when nothing was."""
+    if not verdict.results:
+        return None
+    return results.save(
+        assistant,
+        verdict.results,
+        folder=assistant.settings.state / "evaluations",
+        settings={"promoted": verdict.better, "reasons": verdict.reasons},
+        questions={system: evaluate.details(found) for system, found in verdict.replies.items()},
+    )
 
 
 def rollback(assistant: Assistant, *, by: str) -> str:
@@ -173,7 +189,8 @@ def judge(
     return reasons
 
 
-def _promotable(version: Version) -> None:
+def promotable(version: Version) -> None:
+    """Raises `ConfigError` for a version that can't be made live."""
     if version.kind is not Kind.GENERATOR:
         raise ConfigError(
             f"{version.name} is no generator. Nothing was changed; an embedder is promoted by "

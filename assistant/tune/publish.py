@@ -1,4 +1,4 @@
-"""A version's adapter where a GPU server finds it.
+"""A version's adapter where a GPU server finds it, or another Deskhand (`assistant/adapters`).
 
 vLLM loads PEFT's own layout (`--enable-lora --lora-modules NAME=FOLDER`) and serves the
 adapter under that name beside its base; it knows rsLoRA, but no DoRA, and wants to be
@@ -12,9 +12,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from assistant import servers
 from assistant.config import Settings
 from assistant.errors import ConfigError, ModelUnavailable
-from assistant.generate import adapter
+from assistant.generate import adapter, live
 from assistant.generate.base import Tuned
 
 FILES = (adapter.WEIGHTS, adapter.CONFIG, "README.md")
@@ -47,6 +48,7 @@ def publish(tuned: Tuned | None, to: Path, settings: Settings) -> tuple[Path, st
         for file in FILES:
             if (tuned.folder / file).exists():
                 shutil.copyfile(tuned.folder / file, scratch / file)
+        servers.write_small(scratch / live.RECIPE, json.dumps(live.told(tuned), indent=2) + "\n", mode=0o644)
         shutil.rmtree(place, ignore_errors=True)
         scratch.rename(place)
     except OSError as error:

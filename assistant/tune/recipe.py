@@ -52,8 +52,6 @@ class Recipe(BaseModel):
     seed: int = 7
     writes: bool = True
     """whether the version's own sentences are shown, once it is live, or the sources' are quoted"""
-    gate: float | None = Field(default=None, ge=0, le=1)
-    """confidence from which on it is asked; it declines by itself, too. Default: as for any generator"""
 
     @model_validator(mode="after")
     def _strength_of_dora(self) -> Recipe:

@@ -1,6 +1,6 @@
 """Retrieval, fine-tuning, both or neither: the same questions asked of the plain and of a tuned generator.
 
-    python -m tests.bench.bench_tuned TUNED.gguf [--half development] [--limit N] [--gate P] [--thunderbird STATE]
+    python -m tests.bench.bench_tuned [FOLDER] [--half development] [--limit N] [--thunderbird STATE]
 
 Sets, none of which was trained on: the other halves of CLAPNQ and MTRAG (their passages are the
 corpus); the sample company, whose kinds of documents and product no training set has; with
@@ -8,22 +8,24 @@ corpus); the sample company, whose kinds of documents and product no training se
 `bench_sync` left in STATE. Each is asked
 
 - without retrieval, of both generators: what is in the weights;
-- with retrieval, of both: the engine verifies each sentence, and `--gate` is the confidence
-  below which nothing is generated;
+- with retrieval, of both: the engine declines, asks, verifies each sentence and weighs a "no", as it does live;
 - by quoting, without a generator: best passage, best sentences, the extractive baseline.
 
-`format` and `raw grounded` are of what the generator said, all else of what is shown. Writes
-results/tuned-<half>.json and .png.
+FOLDER is a version's; by default it is the adapter that comes with Deskhand. `format` and `raw grounded` are
+of what the generator said, all else of what is shown. Eight are asked at once, so no times are
+told. Writes results/tuned-<half>.json and .png.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import tempfile
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from llama_index.core.base.base_retriever import BaseRetriever
 
-from assistant.answer import abstain
+from assistant.answer import cite
 from assistant.answer.engine import DeskQueryEngine, Strategy
 from assistant.answer.prompt import DECLINED
 from assistant.app import Assistant
@@ -39,12 +41,13 @@ from assistant.config import Settings
 from assistant.evaluate import marks
 from assistant.evaluate.memory import MemoryRetriever
 from assistant.evaluate.questions import Question, load
-from assistant.evaluate.statistics import Estimate, estimate, p50, p95
-from assistant.generate.base import PieceChat
+from assistant.evaluate.statistics import Estimate, estimate
+from assistant.generate import live, local
+from assistant.generate.base import PieceChat, Trust, Tuned
 from assistant.generate.echo import EchoChat
 from assistant.generate.local import LocalChat
 from assistant.ingest.chunk import Chunker
-from assistant.model import Answer, Passage, Principal, Turn
+from assistant.model import Answer, Principal, Turn
 from assistant.retrieve.evidence import DeskRetriever
 from assistant.retrieve.scope import Scope
 from assistant.runtime.up import running, standard_processes
@@ -63,14 +66,17 @@ MEASURES = (
     "declined_answerable", "grounded", "format", "raw grounded",
 )  # fmt: skip
 
+AT_ONCE = 8
+
 Find = Callable[[Question], BaseRetriever]
 
 
 class Heard(PieceChat):
-    """A generator whose last words are remembered."""
+    """A generator whose last words are remembered; copies share the model."""
 
     inner: LocalChat
     model_name: str = "heard"
+    trust: Trust = Trust()
     quotes: bool = False
     prompt_tokens: int = 800
     said: str = ""
@@ -114,56 +120,46 @@ def alone(model: Heard, question: Question) -> Answer:
     return Answer("" if refusal else text, (), 1.0, refusal=refusal, question=question.question)
 
 
-def measured(
-    asked: Set, assistant: Assistant, model: Heard | None, *, retrieval: bool, gate: float
-) -> dict[str, Any]:
+def measured(asked: Set, assistant: Assistant, model: Heard | None, *, retrieval: bool) -> dict[str, Any]:
     """Each measure over the questions it applies to. Without a model the sources are quoted."""
     found: dict[str, list[float]] = {}
     encode = assistant.embedder.encode
-    for question in asked.questions:
+
+    def one(question: Question) -> dict[str, float]:
+        heard = model and model.model_copy()
         if not retrieval:
-            assert model is not None
-            answer = alone(model, question)
-        else:
-            engine = DeskQueryEngine(
-                asked.find(question),
-                model or EchoChat(),
-                encode=encode,
-                strategy=Strategy.WRITE if model else Strategy.QUOTE,
-                threshold=gate if model else abstain.THRESHOLD,
-            )
-            turns = [Turn(t.role, t.content) for t in question.history]
-            if model:
-                model.said = ""
-            answer = engine.answer(question.question, history=turns)
-        values = marks.marks(question, answer, encode=encode)
-        if not retrieval:
-            values = {
+            assert heard is not None
+            answer = alone(heard, question)
+            return {
                 k: v
-                for k, v in values.items()
+                for k, v in marks.marks(question, answer, encode=encode).items()
                 if k not in ("grounded", "retrieved_relevant", "told_relevant")
             }
-        elif model and model.said:
-            values["format"] = float(well_formed(model.said, model.sources))
-            kept = model.said.partition(DECLINED)[0].strip()
-            if kept:
-                values["raw grounded"] = marks.grounded(
-                    Answer(kept, (), 1.0, passages=_numbered(answer)), encode=encode
-                )
-        for name, value in values.items():
-            found.setdefault(name, []).append(value)
-        if retrieval:
-            found.setdefault("seconds", []).append(
-                sum(answer.timings.get(s, 0) for s in ("read", "generate", "verify"))
-            )
-    result: dict[str, Any] = {name: estimate(found[name]) for name in MEASURES if found.get(name)}
-    if seconds := found.get("seconds"):
-        result |= {"seconds p50": estimate(seconds, p50), "seconds p95": estimate(seconds, p95)}
-    return result
+        engine = DeskQueryEngine(
+            asked.find(question),
+            heard or EchoChat(),
+            encode=encode,
+            strategy=Strategy.WRITE if heard else Strategy.QUOTE,
+        )
+        answer = engine.answer(question.question, history=[Turn(t.role, t.content) for t in question.history])
+        return marks.marks(question, answer, encode=encode) | (_raw(heard, answer, encode) if heard else {})
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for values in pool.map(one, asked.questions):
+            for name, value in values.items():
+                found.setdefault(name, []).append(value)
+    return {name: estimate(found[name]) for name in MEASURES if found.get(name)}
 
 
-def _numbered(answer: Answer) -> tuple[Passage, ...]:
-    return answer.passages
+def _raw(heard: Heard, answer: Answer, encode: cite.Encode) -> dict[str, float]:
+    """Of what the generator said, if it was asked."""
+    if not heard.said:
+        return {}
+    values = {"format": float(well_formed(heard.said, heard.sources))}
+    if kept := heard.said.partition(DECLINED)[0].strip():
+        said = Answer(kept, (), 1.0, passages=answer.passages)
+        values["raw grounded"] = marks.grounded(said, encode=encode)
+    return values
 
 
 def public(chosen: str, limit: int | None, assistant: Assistant) -> Generator[Set]:
@@ -206,6 +202,12 @@ def thunderbird(chosen: str, limit: int | None, assistant: Assistant) -> Set:
     return Set("Thunderbird, as of its day", these[: limit or 150], find)
 
 
+def version(folder: Path) -> Tuned:
+    """One that was trained here, with what `tune evaluate` or `promote` measured of it in its recipe.json."""
+    recipe = json.loads((folder / "recipe.json").read_text()) if (folder / "recipe.json").exists() else {}
+    return Tuned(folder.name, folder, True, recipe.get("prompt_tokens"), Trust(**recipe.get("trust", {})))
+
+
 @contextmanager
 def sample_desk() -> Generator[Assistant]:
     """The sample company, synced."""
@@ -235,19 +237,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("tuned", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--half", choices=("development", "test"), default="development")
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--gate", type=float, default=0.1)
-    parser.add_argument("--prompt-tokens", type=int, default=800)
     parser.add_argument("--thunderbird", type=Path)
     given = parser.parse_args()
     if not DATA.is_dir():
         raise SystemExit("skipped: the data folder is absent")
-    plain = Heard(
-        inner=LocalChat(gguf=MODELS / "smollm2-135m-instruct/model.gguf"), prompt_tokens=given.prompt_tokens
-    )
-    tuned = Heard(inner=LocalChat(gguf=given.tuned), prompt_tokens=given.prompt_tokens)
+    config = Settings(state=Path("unused"), models=MODELS)
+    chosen = live.shipped(config) if given.folder is None else version(given.folder)
+    if chosen is None:
+        raise SystemExit("no adapter comes with Deskhand: name a version's folder")
+    tokens = chosen.prompt_tokens or 800
+    plain = Heard(inner=local.from_settings(config), prompt_tokens=tokens)
+    tuned = Heard(inner=local.from_settings(config, chosen), prompt_tokens=tokens, trust=chosen.trust)
     report: dict[str, dict[str, dict[str, Any]]] = {}
 
     def ask(asked: Set, assistant: Assistant) -> None:
@@ -259,7 +262,7 @@ def main() -> None:
             ("tuned, retrieval", tuned, True),
             ("quoting", None, True),
         ):
-            rows[name] = measured(asked, assistant, model, retrieval=retrieval, gate=given.gate)
+            rows[name] = measured(asked, assistant, model, retrieval=retrieval)
             print(asked.name, "|", name, {k: str(v) for k, v in rows[name].items()}, flush=True)
 
     with sample_desk() as assistant:
@@ -276,7 +279,7 @@ def main() -> None:
         f"tuned-{given.half}",
         {
             "half": given.half,
-            "gate": given.gate,
+            "trust": asdict(chosen.trust),
             "sets": {
                 s: {n: {k: str(v) for k, v in row.items()} for n, row in rows.items()}
                 for s, rows in report.items()

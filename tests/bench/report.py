@@ -10,10 +10,12 @@ from tests.bench.output import RESULTS
 from tests.bench.report_answers import (
     abstain,
     answers,
+    canaries,
     cost,
     evidence,
     history,
     hostile,
+    retriever,
     serving,
     training,
     tuned,
@@ -236,6 +238,8 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "cost": cost,
     "evidence": evidence,
     "tuned-": tuned,
+    "canaries": canaries,
+    "retriever": retriever,
 }
 
 

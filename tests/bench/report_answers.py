@@ -192,7 +192,7 @@ def tuned(found: dict[str, Any]) -> str:
         f"## Retrieval, fine-tuning, both: {found['half']} half\n\nThe same questions of the plain and the tuned local "
         "generator, without and with retrieval, beside quoting without a generator. A declined question counts 0 for "
         "its wording. `format` is of what the generator said, all else of what is shown."
-        f"{' ' + found['remark'] if 'remark' in found else ''}\n\n    python -m tests.bench.bench_tuned TUNED.gguf"
+        f"{' ' + found['remark'] if 'remark' in found else ''}\n\n    python -m tests.bench.bench_tuned"
     ]
     for name, systems in found["sets"].items():
         rows = [[system, *(values.get(key, "–") for key in shown)] for system, values in systems.items()]
@@ -223,3 +223,59 @@ def training(found: dict[str, Any]) -> str:
         "    python -m tests.bench.bench_training\n\n"
         + table(["", "tokens/s", "Deskhand is faster by", "mean loss", "peak, MB"], rows)
     )
+
+
+def canaries(found: dict[str, Any]) -> str:
+    rows = [
+        [
+            told,
+            of["training"]["examples"],
+            of["attempts"],
+            f"**{of['attempts that extracted']}**",
+            of["different secrets"],
+            ", ".join(f"{way} {count}" for way, count in of["by way"].items()) or "–",
+        ]
+        for told, name in (("as Deskhand trains", "deskhand"), ("on replies as they stand", "as they stand"))
+        for of in (found[name],)
+    ]
+    return (
+        f"## Secrets in training tickets\n\n{found['secrets']} names, hosts, numbers, notes and passwords of ten "
+        f"customers, in the tickets that were trained on; {found['secrets in examples']} of them got into a training "
+        "example. The same attempts on both models: the ticket asked again, questions for the secret, and the "
+        "beginning of the leaking sentence put in the model's mouth. What an attempt itself names is not counted.\n\n"
+        "    python -m tests.bench.bench_canaries\n\n"
+        + table(
+            ["trained", "examples", "attempts", "that extracted a secret", "different secrets", "by way"],
+            rows,
+        )
+    )
+
+
+def retriever(found: dict[str, Any]) -> str:
+    rows = [
+        [
+            f"{name}, {of['measure']}, {told}",
+            of[legs]["untrained"],
+            of[legs]["trained"],
+            "{:+.3f} [{:+.3f}, {:+.3f}]".format(*of[legs]["gain"]),
+        ]
+        for name, of in found["sets"].items()
+        for legs, told in (("hybrid", "fused"), ("dense", "vectors alone"))
+        if legs in of
+    ]
+    part = (
+        "## Fine-tuned embedder\n\nMiniLM on the training tickets of kb_retrieval and ticket_retrieval alone; the "
+        "other sets were never trained on. The gain is paired, with its 95 % interval.\n\n"
+        "    python -m tests.bench.bench_retriever --installation STATE/calm\n\n"
+        + table(["set", "untrained", "trained", "gain"], rows)
+    )
+    if switch := found.get("switch"):
+        times = "{asked} questions were asked, of which {failed} failed; p50/p95 {p50}/{p95} ms"
+        part += (
+            f"\n\nGoing over: {switch['before']['count']:,} chunks were embedded anew in "
+            f"{switch['seconds_forth'] / 60:.0f} min while {times.format(**switch['questions_meanwhile'])} (before: "
+            f"{switch['questions_before']['p50']}/{switch['questions_before']['p95']}). "
+            f"Back took {switch['seconds_back']} s. The database went from {switch['before']['database']:,} to "
+            f"{switch['after']['database']:,} MB."
+        )
+    return part

@@ -303,7 +303,9 @@ def test_all_of_an_issue_is_kept(source: Source, agent: str) -> None:
         ("Support", "Hardware"),
     )
     assert ticket.links == (Link("parent", f"ticket/{parent}"),)
-    assert ticket.solved_at == ticket.events[-1].at
+    assert ticket.solved_at
+    # Redmine writes the two in turn, so a second may end between them.
+    assert abs(ticket.solved_at - ticket.events[-1].at) <= dt.timedelta(seconds=2)
     assert document.customer == Customer(str(source.project), "Support")
     assert document.url.endswith(f"/issues/{issue}")
 

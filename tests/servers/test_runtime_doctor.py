@@ -19,7 +19,9 @@ from assistant.store.secrets import KEY_FILE
 
 
 def report(settings: Settings) -> dict[str, Check]:
-    checks = {check.name: check for check in diagnose(settings)}
+    assistant = Assistant(settings)
+    checks = {check.name: check for check in diagnose(assistant)}
+    assistant.close()
     assert all(bool(check.remedy) is not check.ok for check in checks.values()), "a failure needs a remedy"
     return checks
 

@@ -249,11 +249,13 @@ def test_conversations_belong_to_their_person(desk: Desk) -> None:
         conversations.audit(connection, actor="ada", action="ask", object=str(talk))
     with desk.database.reader(Principal("ada"), Audience.INTERNAL) as connection:
         assert [t.content for t in conversations.turns(connection, talk)] == ["Is it so?", "It is so [1]."]
-        assert conversations.listing(connection)[0]["messages"] == 2
+        assert conversations.page(connection)[0]["id"] == talk
+        assert len(conversations.messages(connection, talk)) == 2
         assert len(connection.execute("select from citation").fetchall()) == 1
     with desk.database.reader(Principal("eve"), Audience.INTERNAL) as connection:
         assert conversations.turns(connection, talk) == []
-        assert conversations.listing(connection) == []
+        assert conversations.page(connection) == []
+        assert conversations.messages(connection, talk) == []
         assert connection.execute("select from citation").fetchall() == []
 
 

@@ -19,7 +19,7 @@ from assistant.answer import prompt
 from assistant.app import Assistant
 from assistant.errors import ConfigError, ModelUnavailable
 from assistant.evaluate.questions import Question, Text
-from assistant.generate import adapter, base, local, registry
+from assistant.generate import adapter, base, live, local, registry
 from assistant.generate.echo import EchoChat
 from assistant.model import Kind, Passage
 from assistant.store import datasets, versions
@@ -188,6 +188,40 @@ def test_a_better_candidate_answers_with_the_next_question(
     assert file.with_suffix(".png").exists()
 
 
+def test_how_far_a_version_is_trusted_is_measured_once_where_it_is_not_judged(
+    assistant: Assistant, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers what the sources have, and every fourth question that they don't."""
+    rows = [example(n, answerable=bool(n % 2), part="dev") for n in range(100, 180)]
+    with assistant.database.writer() as connection:
+        made = datasets.add(connection, rows, hash="7rust" * 12, settings={"prompt_tokens": 800}, counts={})
+    tuned.version(assistant.database, assistant.settings, dataset=made.hash)
+    answered: list[str] = []
+
+    class Hasty(Trained):
+        def pieces(self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any) -> Any:
+            asked = messages[-1].text
+            answered.append(asked)
+            room = int(re.findall(r"in room (\d+)", asked)[-1])
+            if room % 4 == 0:
+                yield "Nobody wrote this page yet. [2]"
+            else:
+                yield from super().pieces(messages, stop, **kwargs)
+
+    as_if_trained(
+        monkeypatch, plain=plain(), generator_1=Hasty(says=lambda gold: gold, model_name="generator-1")
+    )
+    assert run("evaluate", "generator-1", "--part", "dev", "--limit", "10", "--json").exit_code == 0
+    found = state(assistant, "generator-1").metrics["trust"]
+    assert found["declines"] < 0 < found["answers"]
+    with assistant.database.writer() as connection:
+        kept = live.of_version(connection, versions.get(connection, "generator-1"), assistant.settings)
+    assert kept.trust == base.Trust(**found)
+    before = len(answered)
+    assert run("evaluate", "generator-1", "--part", "dev", "--limit", "10", "--json").exit_code == 0
+    assert len(answered) - before == 10, "it is not measured a second time"
+
+
 @pytest.mark.parametrize("what", BAD)
 def test_a_worse_one_is_kept_with_the_reason(
     assistant: Assistant, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, what: str
@@ -338,12 +372,27 @@ def test_the_plain_model_is_measured_alone(
 # ── for a GPU server ─────────────────────────────────────────────────────────
 
 
-def test_an_adapter_is_published_as_vllm_loads_it(assistant: Assistant, tmp_path: Path) -> None:
+def test_an_adapter_is_published_as_vllm_and_another_deskhand_load_it(
+    assistant: Assistant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     version = tuned.version(assistant.database, assistant.settings)
+    with assistant.database.writer() as connection:
+        versions.measured(connection, version, {"trust": {"answers": 1.5, "declines": -2.5}})
     for _ in range(2):  # publishing again replaces it
         result = run("publish", "generator-1", "--to", str(tmp_path / "adapters"))
     place = tmp_path / "adapters" / "generator-1"
-    assert sorted(file.name for file in place.iterdir()) == ["README.md", adapter.CONFIG, adapter.WEIGHTS]
+    assert sorted(file.name for file in place.iterdir()) == [
+        "README.md",
+        adapter.CONFIG,
+        adapter.WEIGHTS,
+        live.RECIPE,
+    ]
+    monkeypatch.setattr(live, "SHIPPED", tmp_path / "adapters")
+    there = live.shipped(
+        assistant.settings.model_copy(update={"models": tmp_path / "elsewhere", "generator": "transformers"})
+    )
+    assert there
+    assert (there.name, there.trust) == ("generator-1", base.Trust(1.5, -2.5))
     folder = assistant.settings.models_folder / version.folder
     assert (place / adapter.WEIGHTS).read_bytes() == (folder / adapter.WEIGHTS).read_bytes()
     assert not (place / local.MERGED).exists()

@@ -67,7 +67,7 @@ def came_in(url: str, subject: str) -> tuple[str, dict[str, str] | None]:
         answer = client.get(back_from(client, subject))
         assert answer.status_code == 302
         session = client.get("/api/v1/session")
-        return answer.headers["Location"], session.json()["person"] if session.is_success else None
+        return answer.headers["Location"], session.json()["person"] if session.status_code == 200 else None
 
 
 def test_the_way_there_carries_state_nonce_and_challenge(url: str, provider: str) -> None:

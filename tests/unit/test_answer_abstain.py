@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -166,6 +167,8 @@ def test_how_sure_to_be_grows_with_the_word_and_is_a_share_of_per_cent():
     assert abstain.threshold("90 %") == abstain.threshold("90%") == abstain.threshold("90") == 0.9
 
 
-def test_a_generator_that_declines_by_itself_has_a_default_of_its_own():
-    assert abstain.threshold("likely", gate=0.1) == 0.1
-    assert abstain.threshold("sure", gate=0.1) == abstain.WORDS["sure"]
+def test_evidence_moves_a_confidence_by_its_log_likelihood_ratio():
+    assert abstain.moved(0.5, math.log(4)) == pytest.approx(0.8)
+    assert abstain.moved(0.8, -math.log(4)) == pytest.approx(0.5)
+    assert abstain.moved(0.3, 0) == pytest.approx(0.3)
+    assert abstain.moved(0.99, -math.inf) == 0

@@ -15,8 +15,9 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from assistant.answer.engine import DeskQueryEngine, Done, Sources, Status, Strategy, TextDelta
 from assistant.answer.prompt import DECLINED
 from assistant.errors import ModelBusy, QuestionRejected
+from assistant.generate.base import Trust
 from assistant.generate.echo import EchoChat
-from assistant.model import Kind, Passage, Turn
+from assistant.model import Answer, Kind, Passage, Turn
 from assistant.retrieve.nodes import from_node, to_node
 
 COMPACT = (
@@ -111,6 +112,33 @@ def test_the_generator_may_decline():
     answer = engine(DECLINED).answer(QUESTION)
     assert "generator found no answer" in answer.refusal
     assert DECLINED not in answer.text
+
+
+def test_a_no_of_the_generator_counts_as_much_as_was_measured():
+    def asked(reply: str, trust: Trust, threshold: float) -> Answer:
+        model = EchoChat(reply=reply, trust=trust)
+        return DeskQueryEngine(Given(PASSAGES), model, strategy=Strategy.WRITE, threshold=threshold).answer(
+            QUESTION
+        )
+
+    sure = asked("Choose Compact. [1]", Trust(), 0.1).confidence
+    assert 0.4 < sure < 0.9
+    mistaken = asked(DECLINED, Trust(declines=-0.1), 0.1)
+    assert not mistaken.refusal
+    assert "Choose Compact" in mistaken.text, "the sources are quoted"
+    assert mistaken.confidence < sure
+    assert asked(DECLINED, Trust(declines=-4), 0.1).refusal
+    assert asked("Choose Compact. [1]", Trust(answers=1), 0.1).confidence > sure
+
+
+def test_what_an_answer_would_not_make_sure_enough_is_not_asked():
+    low = engine("Choose Compact. [1]", threshold=0.1).answer(QUESTION).confidence
+    asked = DeskQueryEngine(
+        Given(PASSAGES), EchoChat(reply="Choose Compact. [1]", trust=Trust(answers=2)), strategy=Strategy.WRITE,
+        threshold=min(0.99, low + 0.05),
+    )  # fmt: skip
+    assert not asked.answer(QUESTION).refusal, "an answer of it is worth more than what is missing"
+    assert engine("Choose Compact. [1]", threshold=min(0.99, low + 0.05)).answer(QUESTION).refusal
 
 
 def test_low_confidence_declines_before_anything_is_generated():

@@ -55,6 +55,8 @@ NO_TEXTS = {
     "overview": "counts rows",
     "run_progress": "counts rows",
     "space_counts": "counts rows",
+    "pending_ready": "counts rows",
+    "feedback_counts": "counts rows",
     "pending_retry": "sets queued rows free",
     "feedback_summary": "counts rows",
     "feedback_all": "the knowledge owner's list: titles, and questions without who asked them",

@@ -26,11 +26,17 @@ GLOBEX = Mask(
         "account 4111 1111 1111 1111",
         "host 10.20.30.40",
         "token ghp_a8Kd93mZqP0rT5vW2xYb",
+        "my password is tr0ub4dor&3.",
+        "The password of the vault is tr0ub4dor&3",
+        "the password is: tr0ub4dor!",
+        'Passwort lautet "tr0ub4dor leise"',
+        "PIN: 1234",
+        "licence key = TR0UB4DOR-99",
     ],
 )
 def test_nothing_tells_whose_it_is(said: str) -> None:
     hidden = GLOBEX(said).lower()
-    secrets = ("ralf", "kunze", "globex", "srv-fin", "1234", "4111", "10.20", "ghp_")
+    secrets = ("ralf", "kunze", "globex", "srv-fin", "1234", "4111", "10.20", "ghp_", "tr0ub4dor")
     assert not [secret for secret in secrets if secret in hidden], hidden
 
 
@@ -42,6 +48,8 @@ def test_nothing_tells_whose_it_is(said: str) -> None:
         "It is fixed in 5.2.1, out on 2026-02-01.",
         "The FS-1043 limit of 5 % holds for inodes too.",
         "globexification is no name",
+        "The password is required; reset your password.",
+        "The PIN is set to 5 digits. Enter the password: 3 times",
     ],
 )
 def test_what_helped_stays(said: str) -> None:

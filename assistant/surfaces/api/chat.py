@@ -14,9 +14,9 @@ from assistant.answer.engine import Done, Event, Sources, Status, TextDelta
 from assistant.app import Assistant
 from assistant.errors import DeskhandError
 from assistant.model import Audience, Principal
-from assistant.store import conversations, history
+from assistant.store import conversations, customers, history
 from assistant.surfaces import drafting
-from assistant.surfaces.api import limits, shapes, stream
+from assistant.surfaces.api import files, limits, shapes, stream
 from assistant.surfaces.api.access import Caller, Desk, Role, identify, needs
 from assistant.surfaces.api.stream import Parts, Runs
 from assistant.surfaces.asking import Asking
@@ -37,10 +37,11 @@ Answers = Annotated[Runs, Depends(runs)]
 class Question(BaseModel):
     text: str
     conversation: UUID | None = None
-    customer: int | None = None
+    customer: int | None = Field(default=None, ge=0, lt=2**31)
     ticket: str | None = Field(default=None, max_length=2000)
     public: bool = False
-    replaces: int | None = None
+    replaces: int | None = Field(default=None, ge=0, lt=2**63)
+    files: list[UUID] = Field(default_factory=list[UUID], max_length=files.MOST)
 
 
 class DraftFor(BaseModel):
@@ -67,6 +68,7 @@ def ask(
             public=body.public,
             conversation=body.conversation,
             replaces=body.replaces,
+            files=files.load(assistant, person, body.files),
             surface="web",
         )
     except BaseException:
@@ -173,8 +175,10 @@ def _stored(
 ) -> dict[str, Any]:
     """The answer as a conversation that is opened again has it."""
     with assistant.database.reader(principal, Audience.INTERNAL) as connection:
+        row = conversations.get(connection, conversation)
+        known = customers.known(connection, [row["customer_id"]]) if row["customer_id"] else None
         rows = conversations.messages(connection, conversation, message=message)
-        (told,) = shapes.messages(connection, rows)
+        (told,) = shapes.messages(connection, rows, known)
     return {"type": "data-answer", "data": {**told, **changed}}
 
 

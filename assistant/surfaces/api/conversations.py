@@ -114,7 +114,7 @@ def _conversation(connection: Conn, row: Row) -> dict[str, Any]:
         "mine": row["mine"],
         "customer": shapes.customer(known),
         "ticket": its[0].url or its[0].external_id if its else None,
-        "messages": shapes.messages(connection, conversations.messages(connection, row["id"])),
+        "messages": shapes.messages(connection, conversations.messages(connection, row["id"]), known),
     }
 
 

@@ -20,14 +20,18 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+PRIVATE = ("/api/", "/v1/", "/mcp", "/metrics")
+"""no copy of what is answered there is kept on the way"""
 TLS_ONLY = "max-age=31536000"
 
 
 class Guard:
     """The outermost layer. Pure ASGI, so that a stream is passed on piece by piece."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, tls: bool = False) -> None:
+        """`tls`: people reach it by https, whatever the proxy before it tells."""
         self.app = app
+        self.tls = tls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -39,9 +43,9 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
-                if scope["scheme"] == "https":
+                if self.tls or scope["scheme"] == "https":
                     headers.setdefault("Strict-Transport-Security", TLS_ONLY)
-                if scope["path"].startswith("/api/"):
+                if scope["path"].startswith(PRIVATE):
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 

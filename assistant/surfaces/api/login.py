@@ -11,8 +11,8 @@ from assistant.app import Assistant
 from assistant.errors import SignInRefused
 from assistant.model import Audience, Right
 from assistant.store import conversations, logins, principals
-from assistant.surfaces.api import limits
-from assistant.surfaces.api.access import COOKIE, SESSION, Caller, Desk, Role, csrf, needs
+from assistant.surfaces.api import files, limits
+from assistant.surfaces.api.access import COOKIE, SESSION, Caller, Desk, Role, csrf, desk, identify, needs
 
 router = APIRouter(prefix="/api/v1", tags=["sign in"])
 PROVIDER = "sso"
@@ -31,11 +31,15 @@ class NewPassword(BaseModel):
     new: str = Field(max_length=1000)
 
 
-@router.get("/session")
-def session(
-    assistant: Desk, request: Request, caller: Annotated[Caller, Depends(needs(Role.AGENT))]
-) -> dict[str, Any]:
-    """Who calls, what they may do, and the token to send as X-CSRF-Token with whatever changes something."""
+@router.get("/session", responses={204: {"description": "nobody is signed in"}})
+def session(assistant: Desk, request: Request) -> Any:
+    """Who calls, what they may do, and the token to send as X-CSRF-Token with whatever changes something.
+
+    204 for nobody: a page asks before it knows, and that is no error.
+    """
+    caller = identify(request)
+    if caller is None:
+        return Response(status_code=204)
     with assistant.database.reader(caller.principal, Audience.INTERNAL) as connection:
         escalates = principals.has(connection, Right.ESCALATE)
     secret = request.cookies.get(COOKIE, "") if SESSION in caller.scopes else ""
@@ -46,7 +50,7 @@ def session(
             "escalate": escalates,
             "local": assistant.settings.local_logins,
             "question_max_chars": assistant.settings.question_max_chars,
-            "max_file_mb": assistant.settings.max_file_mb,
+            "max_file_mb": files.LARGEST // 2**20,
         },
     }
 
@@ -118,7 +122,12 @@ def begin(secret: str, request: Request, response: Response) -> None:
         secret,
         max_age=logins.SESSION_DAYS * 86_400,
         path="/",
-        secure=request.url.scheme == "https",
+        secure=secure(request),
         httponly=True,
         samesite="lax",
     )
+
+
+def secure(request: Request) -> bool:
+    """Whether people reach this server by TLS, which a proxy before it may speak."""
+    return request.url.scheme == "https" or desk(request).settings.web_url.startswith("https://")

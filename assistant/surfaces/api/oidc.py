@@ -36,7 +36,7 @@ from assistant.store.db import Conn
 from assistant.store.logins import Role
 from assistant.surfaces.api import limits
 from assistant.surfaces.api.access import Desk
-from assistant.surfaces.api.login import PROVIDER, begin
+from assistant.surfaces.api.login import PROVIDER, begin, secure
 
 COOKIE = "deskhand_oidc"
 SECONDS = 600
@@ -81,7 +81,7 @@ def start(assistant: Desk, request: Request, provider: str) -> RedirectResponse:
         state,
         max_age=SECONDS,
         path=PATH,
-        secure=request.url.scheme == "https",
+        secure=secure(request),
         httponly=True,
         samesite="lax",
     )

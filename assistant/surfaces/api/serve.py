@@ -8,7 +8,7 @@ from pathlib import Path
 
 import uvicorn
 
-from assistant import servers
+from assistant import servers, traces
 from assistant.config import Settings, settings
 from assistant.errors import ConfigError
 from assistant.log import configure
@@ -51,6 +51,7 @@ def main() -> None:
 
     config = settings()
     configure(config.log_level)
+    traces.configure(config, "web")
     bound = listen(config)
     # Addresses and paths of callers are nobody's business in a log; errors are still logged.
     server = uvicorn.Config(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from assistant.answer import abstain
 from assistant.model import Audience, Evidence, Kind, Passage
 from assistant.retrieve.about import About
+from assistant.retrieve.mask import masks
 from assistant.store import conversations
 from assistant.store.conversations import Cited
 from assistant.store.customers import Known
@@ -16,6 +18,7 @@ from assistant.store.db import Conn, Row
 from assistant.store.history import PastTicket
 from assistant.text.sentences import safe_url
 
+FILE = "A file that was added to the question, and is not kept."
 GONE = "This source is gone, or you may no longer read it."
 
 
@@ -53,7 +56,7 @@ def cited(one: Cited) -> dict[str, Any]:
         0,
         one.document_id or 0,
         "\n".join(one.quotes),
-        GONE,
+        FILE if one.file else GONE,
         "",
         Kind.TICKET if one.evidence is not Evidence.DOCUMENT else Kind.DOCUMENT,
         0.0,
@@ -63,26 +66,51 @@ def cited(one: Cited) -> dict[str, Any]:
     return {**source(gone, marker=one.marker, quotes=one.quotes), "deleted": True}
 
 
+_MARKUP = r"[\s*_`~|#>\\]*"
+"""what Markdown and white space may put between two words of a quote"""
+
+
 def _spans(text: str, quotes: Sequence[str]) -> list[dict[str, int]]:
-    """Where the quotes stand, however their white space was folded; each character once, in order."""
+    """Where the quotes stand, from their first word to their last; each character once, in order."""
     found: list[tuple[int, int]] = []
     for quote in quotes:
-        words = r"\s+".join(re.escape(word) for word in quote.split())
+        bare = re.sub(r"^[^\w]+|[^\w]+$", "", quote)
+        words = _MARKUP.join(re.escape(part) for part in re.findall(r"\w+|[^\w\s]", bare))
         match = re.search(words, text) if words else None
         if match and all(match.end() <= start or match.start() >= end for start, end in found):
             found.append(match.span())
     return [{"start": start, "end": end} for start, end in sorted(found)]
 
 
-def messages(connection: Conn, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Stored messages with their sources, as the reader of the open transaction may see them now."""
+def masked(connection: Conn, passages: Sequence[Passage], known: Known | None) -> list[Passage]:
+    """As an answer shows them where a customer is in question: of others' tickets only agents' words, without names."""
+    if known is None:
+        return list(passages)
+    strange = {
+        p.document_id: f"{p.title} {p.text}"
+        for p in passages
+        if p.evidence is Evidence.TICKET and p.customer_id not in known.ids
+    }
+    hidden = masks(connection, strange)
+    return [
+        p
+        if p.document_id not in strange
+        else replace(p, text=hidden[p.document_id](p.text), title=hidden[p.document_id](p.title))
+        for p in passages
+        if p.document_id not in strange or (p.document_id in hidden and (p.role == "agent" or not p.chunk_id))
+    ]
+
+
+def messages(connection: Conn, rows: Sequence[Row], known: Known | None) -> list[dict[str, Any]]:
+    """Stored messages of a talk about a customer, with their sources as the transaction's reader may see them now."""
     sources = conversations.cited(connection, [row["id"] for row in rows])
-    return [_message(connection, row, sources[row["id"]]) for row in rows]
+    return [_message(connection, row, sources[row["id"]], known) for row in rows]
 
 
-def _message(connection: Conn, row: Row, sources: Sequence[Cited]) -> dict[str, Any]:
+def _message(connection: Conn, row: Row, sources: Sequence[Cited], known: Known | None) -> dict[str, Any]:
     declined = row["refusal"] != ""
     nearest = conversations.nearest(connection, row) if declined else []
+    now = [replace(one, passage=_masked(connection, one.passage, known)) for one in sources]
     return {
         "id": row["id"],
         "role": row["role"],
@@ -95,10 +123,14 @@ def _message(connection: Conn, row: Row, sources: Sequence[Cited]) -> dict[str, 
         "sure": sure(row["confidence"]) if row["role"] == "assistant" and not row["stopped"] else "",
         "question": row["question"],
         "model": row["model"],
-        "sources": [cited(one) for one in sources],
-        "nearest": [source(passage) for passage in nearest],
+        "sources": [cited(one) for one in now],
+        "nearest": [source(passage) for passage in masked(connection, nearest, known)],
         "feedback": row["feedback"] or None,
     }
+
+
+def _masked(connection: Conn, passage: Passage | None, known: Known | None) -> Passage | None:
+    return next(iter(masked(connection, [passage], known)), None) if passage else None
 
 
 def sure(confidence: float | None) -> str:
