@@ -222,6 +222,7 @@ def slack_desk(
     generator: BaseChatModel | None = None,
     change: Callable[[Assistant], None] | None = None,
     token: str | None = TOKEN,
+    timeout: float = 60,
     **more: Any,
 ) -> Iterator[SlackDesk]:
     """A bot of its own against that API, as long as it runs; several can."""
@@ -245,7 +246,7 @@ def slack_desk(
 
     async def begin() -> tuple[Bot, AsyncApp]:
         bot = Bot(assistant, pace=Pace(0.01))
-        bot.client.session = aiohttp.ClientSession()
+        bot.client.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout))
         await bot.workspaces.start(bot.client)
         return bot, application(bot)
 

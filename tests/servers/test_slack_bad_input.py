@@ -13,7 +13,7 @@ from assistant.errors import ModelBusy
 from assistant.store import slack as store
 from assistant.store.slack import Message
 from assistant.surfaces.slack import alerts
-from tests.servers.slack_api import BOT, BOT_ID, TEAM, SlackApi
+from tests.servers.slack_api import BOT, BOT_ID, HANGS, TEAM, SlackApi
 from tests.servers.slack_desk import GENERAL, SlackDesk, buttons, shown, slack_desk
 from tests.servers.slack_office import ANA, LEE, PORTS, Slow
 from tests.servers.slack_office import api as api
@@ -223,6 +223,19 @@ def test_slack_does_not_tell_who_somebody_is(slack: SlackDesk, api: SlackApi) ->
     assert "did not tell who you are" in shown(told)
     slack.click(ANA, "retry", told)
     assert len(answers(api)) == 1
+
+
+def test_slack_does_not_answer_in_time(settings: Settings, office: Office, api: SlackApi) -> None:
+    for method in ("chat.startStream", "chat.postMessage"):
+        api.fail(method, "too late", times=9, status=HANGS)
+    with slack_desk(settings, api, timeout=1) as slack:
+        slack.mention(ANA, PORTS)
+        assert answers(api) == []
+        api.faults.clear()
+        with slack.bot.assistant.database.owner() as connection:
+            connection.execute("update slack_question set seen_at = now() - interval '5 minutes'")
+        slack.wait(alerts.apologise(slack.bot))
+    assert "interrupted" in shown(api.ephemeral[0])
 
 
 def test_an_archived_channel(slack: SlackDesk, api: SlackApi) -> None:

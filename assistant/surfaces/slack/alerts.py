@@ -15,7 +15,6 @@ import structlog
 from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.context.ack.async_ack import AsyncAck
 from slack_bolt.context.async_context import AsyncBoltContext
-from slack_sdk.errors import SlackApiError
 
 from assistant.errors import ConfigError, DeskhandError
 from assistant.store import slack, versions
@@ -24,7 +23,7 @@ from assistant.store.logins import Role
 from assistant.store.slack import Alert, Channel
 from assistant.surfaces.slack import blocks, text
 from assistant.surfaces.slack.blocks import Block
-from assistant.surfaces.slack.place import Where, place, problem
+from assistant.surfaces.slack.place import FAILED, Where, place, problem
 from assistant.surfaces.slack.reply import whisper
 from assistant.surfaces.slack.shortcuts import once
 
@@ -58,7 +57,7 @@ async def watch(bot: Bot) -> None:
         for work in (tell, apologise, forget):
             try:
                 await work(bot)
-            except (DeskhandError, SlackApiError) as error:
+            except (DeskhandError, *FAILED) as error:
                 log.warning("slack.watch", error=type(error).__name__)
             except Exception as error:  # the next look may work
                 log.exception("slack.watch", error=type(error).__name__)
@@ -174,7 +173,7 @@ async def apologise(bot: Bot) -> None:
                 )
             else:
                 await whisper(where, (said, [blocks.section(said)]))
-        except SlackApiError as error:
+        except FAILED as error:
             log.info("slack.apology", error=problem(error))
 
 

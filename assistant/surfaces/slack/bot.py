@@ -15,7 +15,6 @@ import structlog
 from fastapi import HTTPException
 from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.response import BoltResponse
-from slack_sdk.errors import SlackApiError
 from slack_sdk.http_retry.builtin_async_handlers import (
     AsyncConnectionErrorRetryHandler,
     AsyncRateLimitErrorRetryHandler,
@@ -28,7 +27,7 @@ from assistant.errors import DeskhandError, NotRunning
 from assistant.store import slack
 from assistant.surfaces.api import limits
 from assistant.surfaces.slack.install import Workspaces, authorizing
-from assistant.surfaces.slack.place import Pace, Where, problem
+from assistant.surfaces.slack.place import FAILED, Pace, Where, problem
 from assistant.surfaces.slack.who import People
 
 ANSWERS = 16
@@ -145,7 +144,7 @@ class Bot:
                 log.warning("slack.not_running", reason=str(error))
                 return "Deskhand can't reach its database at the moment. Nothing was lost; try again in a moment."
             return str(error)
-        if isinstance(error, SlackApiError):
+        if isinstance(error, FAILED):
             log.warning("slack.api", error=problem(error), team=where.team)
             if problem(error) in DEAD:
                 await self.workspaces.remove(where.team)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.context.ack.async_ack import AsyncAck
 from slack_bolt.context.async_context import AsyncBoltContext
-from slack_sdk.errors import SlackApiError
 
 from assistant.answer import abstain
 from assistant.errors import ConfigError, DeskhandError
@@ -20,7 +19,7 @@ from assistant.store.slack import Alert, Audience, Channel
 from assistant.surfaces.slack import actions, blocks, questions, text
 from assistant.surfaces.slack.actions import asked_for, chosen, options
 from assistant.surfaces.slack.blocks import Block
-from assistant.surfaces.slack.place import Where, place
+from assistant.surfaces.slack.place import FAILED, Where, place
 from assistant.surfaces.slack.reply import whisper
 from assistant.surfaces.slack.shortcuts import once
 from assistant.surfaces.slack.who import Who
@@ -90,7 +89,7 @@ async def _may(where: Where, who: Who) -> None:
 async def _creator(where: Where) -> str:
     try:
         answer = await where.client.conversations_info(channel=where.channel)
-    except SlackApiError:
+    except FAILED:
         return ""
     return str((answer["channel"] or {}).get("creator") or "")
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.context.async_context import AsyncBoltContext
-from slack_sdk.errors import SlackApiError
 
 from assistant.errors import DeskhandError
 from assistant.model import Answer, Audience, Principal
@@ -26,7 +25,7 @@ from assistant.surfaces.asking import title
 from assistant.surfaces.slack import blocks, questions, text
 from assistant.surfaces.slack.blocks import CHANNEL, Of
 from assistant.surfaces.slack.commands import HELP
-from assistant.surfaces.slack.place import Where, place, problem
+from assistant.surfaces.slack.place import FAILED, Where, place, problem
 from assistant.surfaces.slack.questions import SURFACE, Question
 from assistant.surfaces.slack.reply import Public, whisper
 
@@ -99,7 +98,7 @@ async def asked(bot: Bot, where: Where, event: Event) -> None:
     except DeskhandError as error:
         try:
             await reply.fail(await bot.trouble(where, error), blocks.retry(question, private=False))
-        except SlackApiError as untold:
+        except FAILED as untold:
             log.warning("slack.untold", error=problem(untold))
         return
     await questions.answer(bot, Question(where, question, message=message), reply)
@@ -190,7 +189,7 @@ async def _delete(where: Where, replies: list[str]) -> None:
     for ts in replies:
         try:
             await where.client.chat_delete(channel=where.channel, ts=ts)
-        except SlackApiError as error:  # it may be gone already
+        except FAILED as error:  # it may be gone already
             log.info("slack.delete", error=problem(error))
 
 

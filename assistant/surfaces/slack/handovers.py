@@ -14,7 +14,6 @@ import structlog
 from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.context.ack.async_ack import AsyncAck
 from slack_bolt.context.async_context import AsyncBoltContext
-from slack_sdk.errors import SlackApiError
 
 from assistant.answer import handoff
 from assistant.errors import ConfigError
@@ -25,7 +24,7 @@ from assistant.store.slack import Alert
 from assistant.surfaces import asking, handing
 from assistant.surfaces.slack import actions, blocks
 from assistant.surfaces.slack.blocks import CHANNEL, Block, Of
-from assistant.surfaces.slack.place import Where, place, problem
+from assistant.surfaces.slack.place import FAILED, Where, place, problem
 from assistant.surfaces.slack.reply import whisper
 from assistant.surfaces.slack.shortcuts import Work, once
 from assistant.surfaces.slack.who import Who
@@ -119,7 +118,7 @@ async def announce(bot: Bot, where: Where, made: UUID, of: Of) -> bool:
                 channel=channel, text=said, blocks=[blocks.section(said), buttons(made)], unfurl_links=False
             )
             told = True
-        except SlackApiError as error:
+        except FAILED as error:
             log.warning("slack.handover", error=problem(error))
     return told
 

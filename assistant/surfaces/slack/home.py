@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.context.async_context import AsyncBoltContext
-from slack_sdk.errors import SlackApiError
 
 from assistant.errors import DeskhandError
 from assistant.model import Audience
@@ -16,7 +15,7 @@ from assistant.store import conversations, escalations, history, sources
 from assistant.store.escalations import State
 from assistant.surfaces.slack import blocks, commands, text
 from assistant.surfaces.slack.blocks import Block
-from assistant.surfaces.slack.place import Where, place, problem
+from assistant.surfaces.slack.place import FAILED, Where, place, problem
 from assistant.surfaces.slack.who import Who
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ async def publish(bot: Bot, where: Where) -> None:
     view = {"type": "home", "blocks": content[: blocks.VIEW_BLOCKS]}
     try:
         await where.client.views_publish(user_id=where.user, view=view)
-    except SlackApiError as error:
+    except FAILED as error:
         log.info("slack.home", error=problem(error))
 
 
@@ -61,7 +60,7 @@ async def suggest(bot: Bot, where: Where) -> None:
         prompts = [{"title": text.short(one, 60), "message": text.short(one, 300)} for one in titles]
         prompts = [*prompts[: PROMPTS - 1], {"title": "What can you do?", "message": "help"}]
         await where.client.assistant_threads_setSuggestedPrompts(channel_id=where.channel, prompts=prompts)
-    except (DeskhandError, SlackApiError) as error:  # a courtesy, and not every plan has it
+    except (DeskhandError, *FAILED) as error:  # a courtesy, and not every plan has it
         log.info("slack.suggest", error=type(error).__name__)
 
 

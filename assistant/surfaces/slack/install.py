@@ -71,7 +71,7 @@ class Workspaces:
         self._kept: dict[str, tuple[float, Workspace | None]] = {}
 
     async def start(self, client: AsyncWebClient) -> None:
-        """Ask Slack whose token the settings name. Raises `SlackApiError`."""
+        """Ask Slack whose token the settings name. Raises what `FAILED` lists."""
         token = self._assistant.settings.slack_bot_token
         if token is None:
             return

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import aiohttp
 from slack_bolt.context.async_context import AsyncBoltContext
 from slack_sdk.errors import SlackApiError
 from slack_sdk.web.async_client import AsyncWebClient
@@ -68,8 +69,14 @@ def place(context: AsyncBoltContext, body: Mapping[str, Any]) -> Where:
     )
 
 
-def problem(error: SlackApiError) -> str:
-    """Slack's word for what was wrong."""
+FAILED = (SlackApiError, aiohttp.ClientError, TimeoutError)
+"""how a call of Slack's API ends that did not work: refused, unreachable, or without an answer in time"""
+
+
+def problem(error: BaseException) -> str:
+    """What was wrong, in Slack's word where it has one."""
+    if not isinstance(error, SlackApiError):
+        return type(error).__name__
     try:
         return str(error.response["error"])
     except (KeyError, TypeError, AttributeError):

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import structlog
-from slack_sdk.errors import SlackApiError
 
 from assistant.errors import NotThere
 from assistant.model import Answer, Principal
@@ -25,7 +24,7 @@ from assistant.surfaces.answers import Runs
 from assistant.surfaces.asking import Asking
 from assistant.surfaces.slack import blocks, text
 from assistant.surfaces.slack.blocks import CHANNEL, PERSON, Of
-from assistant.surfaces.slack.place import Where, problem
+from assistant.surfaces.slack.place import FAILED, Where, problem
 from assistant.surfaces.slack.reply import UNREACHABLE, Reply, message
 from assistant.surfaces.slack.who import Who
 
@@ -115,7 +114,8 @@ async def answer(bot: Bot, question: Question, reply: Reply) -> None:
         if said:
             more = blocks.retry(question.text, private=question.private)
             await _quietly(reply.fail(said, more))
-        if question.message:
+        # Where Slack failed nothing could be said: it is apologised for when it works again.
+        if question.message and not isinstance(error, FAILED):
             await _quietly(bot.run(_end, bot, question, [], True))
 
 
@@ -140,7 +140,7 @@ async def _told(bot: Bot, question: Question, granted: Rights, made: Asking, rep
     under = tail(question, granted, made, whole)
     try:
         replies = await reply.done(shown, under)
-    except SlackApiError as error:
+    except FAILED as error:
         if problem(error) not in UNREACHABLE or question.where.alone:
             raise
         log.info("slack.unreachable", error=problem(error))

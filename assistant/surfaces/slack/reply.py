@@ -12,12 +12,11 @@ from enum import StrEnum
 from typing import Protocol
 
 import structlog
-from slack_sdk.errors import SlackApiError
 from slack_sdk.webhook.async_client import AsyncWebhookClient
 
 from assistant.surfaces.slack import blocks, text
 from assistant.surfaces.slack.blocks import Block
-from assistant.surfaces.slack.place import Pace, Where, problem
+from assistant.surfaces.slack.place import FAILED, Pace, Where, problem
 
 STATUS = {"searching": "is searching …", "reading": "is reading …", "answering": "is writing …"}
 EDITED_SECONDS, APPENDED_SECONDS = 1.2, 0.7
@@ -37,7 +36,7 @@ Told = tuple[str, Sequence[Block]]
 
 
 class Reply(Protocol):
-    """One answer's place. `done` and `fail` raise `SlackApiError` where not even the last resort worked."""
+    """One answer's place. `done` and `fail` raise what `FAILED` lists where not even the last resort worked."""
 
     async def status(self, step: str) -> None:
         """What is being done, before there is anything to read."""
@@ -94,7 +93,7 @@ class Public:
                 thread_ts=self._where.thread,
                 status=STATUS.get(step, STATUS["searching"]),
             )
-        except SlackApiError as error:  # a courtesy, and not every plan has it
+        except FAILED as error:  # a courtesy, and not every plan has it
             log.debug("slack.status", error=problem(error))
             await self._try(("Searching …", [blocks.context("_Searching …_")]))
 
@@ -135,7 +134,7 @@ class Public:
         for ts in self._replies:
             try:
                 await self._where.client.chat_delete(channel=self._where.channel, ts=ts)
-            except SlackApiError as error:  # it may be gone already
+            except FAILED as error:  # it may be gone already
                 log.info("slack.take_back", error=problem(error))
         self._as, self._ts, self._replies = _As.NOTHING, "", []
 
@@ -159,7 +158,7 @@ class Public:
                 self._as, self._ts = _As.STREAM, str(started["ts"])
                 self._replies.append(self._ts)
             self._sent, self._at = len(said), time.monotonic()
-        except SlackApiError as error:
+        except FAILED as error:
             log.info("slack.stream", error=problem(error))
             self._as = _As.BROKEN if self._as is _As.STREAM else _As.MESSAGE
             await self.grow(said)
@@ -174,7 +173,7 @@ class Public:
                 markdown_text=rest or None,
                 blocks=list(tail)[: blocks.MESSAGE_BLOCKS],
             )
-        except SlackApiError as error:
+        except FAILED as error:
             log.info("slack.stream", error=problem(error))
             return False
         return True
@@ -183,7 +182,7 @@ class Public:
         """Show what is there so far; if it can't be, the whole answer is still to come."""
         try:
             await self._show(page)
-        except SlackApiError as error:
+        except FAILED as error:
             log.info("slack.grow", error=problem(error))
             self._at = time.monotonic()
 
@@ -243,19 +242,8 @@ class Whispered:
 
 async def whisper(where: Where, page: Told) -> None:
     """A message that only `where.user` sees: by the response address, else in the channel, else in their messages."""
-    if where.response_url:
-        answer = await AsyncWebhookClient(where.response_url).send_dict(
-            {
-                "response_type": "ephemeral",
-                "replace_original": False,
-                "text": page[0],
-                "blocks": list(page[1]),
-                **({"thread_ts": where.thread} if where.thread else {}),
-            }
-        )
-        if answer.status_code == 200:
-            return
-        log.info("slack.response", status=answer.status_code)
+    if where.response_url and await _respond(where, page):
+        return
     if not where.alone:
         try:
             await where.client.chat_postEphemeral(
@@ -265,11 +253,30 @@ async def whisper(where: Where, page: Told) -> None:
                 blocks=list(page[1]),
                 thread_ts=where.thread or None,
             )
-        except SlackApiError as error:
+        except FAILED as error:
             log.info("slack.whisper", error=problem(error))
         else:
             return
     await message(where, page)
+
+
+async def _respond(where: Where, page: Told) -> bool:
+    """By the address that came with a command or click; False when that takes nothing any more."""
+    thread = {"thread_ts": where.thread} if where.thread else {}
+    said = {
+        "response_type": "ephemeral",
+        "replace_original": False,
+        "text": page[0],
+        "blocks": list(page[1]),
+    }
+    try:
+        answer = await AsyncWebhookClient(where.response_url).send_dict({**said, **thread})
+    except FAILED as error:
+        log.info("slack.response", error=problem(error))
+        return False
+    if answer.status_code != 200:
+        log.info("slack.response", status=answer.status_code)
+    return answer.status_code == 200
 
 
 async def message(where: Where, page: Told) -> None:

@@ -18,7 +18,6 @@ from slack_bolt.adapter.starlette.async_handler import (
 )
 from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.oauth.async_oauth_flow import AsyncOAuthFlow
-from slack_sdk.errors import SlackApiError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -31,7 +30,7 @@ from assistant.log import configure
 from assistant.surfaces.slack import alerts, check
 from assistant.surfaces.slack.bot import Bot, application
 from assistant.surfaces.slack.install import CALLBACK, EVENTS, INSTALL, flow
-from assistant.surfaces.slack.place import problem
+from assistant.surfaces.slack.place import FAILED, problem
 
 BODY = 2**20
 """bytes of a request; Slack's are far smaller"""
@@ -84,9 +83,10 @@ async def run(config: Settings, stop: asyncio.Event) -> None:
         bot.client.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=bot.client.timeout))
         try:
             await bot.workspaces.start(bot.client)
-        except SlackApiError as error:
+        except FAILED as error:
             raise ConfigError(
-                f"Slack refuses DESKHAND_SLACK_BOT_TOKEN ({problem(error)}). Nothing was lost; correct it."
+                f"Slack can't be reached, or refuses DESKHAND_SLACK_BOT_TOKEN ({problem(error)}). Nothing was lost; "
+                "it is tried again."
             ) from error
         app = application(bot)
         if config.slack_app_token:

@@ -10,15 +10,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from slack_sdk.errors import SlackApiError
-
 from assistant.errors import ConfigError, NotThere
 from assistant.ingest.digest import digest
 from assistant.model import Section
 from assistant.surfaces import drafting
 from assistant.surfaces.slack import blocks, text
 from assistant.surfaces.slack.blocks import Block
-from assistant.surfaces.slack.place import Where, problem
+from assistant.surfaces.slack.place import FAILED, Where, problem
 from assistant.surfaces.slack.who import Who
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ async def thread(where: Where, channel: str, ts: str) -> Page:
     """Raises `NotThere` where the thread can't be read."""
     try:
         answer = await where.client.conversations_replies(channel=channel, ts=ts, limit=MESSAGES)
-    except SlackApiError as error:
+    except FAILED as error:
         raise NotThere(
             f"I could not read that thread ({problem(error)}). Invite me to its channel, then try again."
         ) from error

@@ -14,14 +14,13 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 import structlog
-from slack_sdk.errors import SlackApiError
 
 from assistant.app import Assistant
 from assistant.errors import ConfigError, SignInRefused, SourceError
 from assistant.model import Principal
 from assistant.store import logins, principals, slack
 from assistant.store.logins import Role
-from assistant.surfaces.slack.place import Where, problem
+from assistant.surfaces.slack.place import FAILED, Where, problem
 
 KEPT_SECONDS = 300
 """how long Slack is not asked again who somebody is"""
@@ -83,7 +82,7 @@ class People:
                     tokens = theirs if tokens is None else tokens & theirs
                     if tokens == everyone.tokens:
                         break
-        except (SlackApiError, SignInRefused, SourceError) as error:
+        except (*FAILED, SignInRefused, SourceError) as error:
             log.info("slack.members", error=type(error).__name__)
             return everyone
         return Principal(where.owner, tokens or everyone.tokens)
@@ -92,7 +91,7 @@ class People:
         """Whether whoever asks is in that channel; False when it can't be told."""
         try:
             members = await self._members.get((where.team, channel), partial(self._listed, where, channel))
-        except SlackApiError:
+        except FAILED:
             return False
         return where.user in members
 
@@ -105,7 +104,7 @@ class People:
     async def _who(self, where: Where, user: str) -> Who:
         try:
             found = await self._users.get((where.team, user), partial(self._asked, where, user))
-        except SlackApiError as error:
+        except FAILED as error:
             raise SourceError(
                 f"Slack did not tell who you are ({problem(error)}), so nothing was answered. Nothing was lost; try "
                 "again in a moment."
