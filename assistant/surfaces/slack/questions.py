@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -168,17 +169,20 @@ async def _events(bot: Bot, question: Question, made: Asking) -> AsyncGenerator[
     loop, queue = asyncio.get_running_loop(), asyncio.Queue["Event | BaseException | None"]()
     over = threading.Event()
 
+    def put(item: Event | BaseException | None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(queue.put_nowait, item)
+
     def work() -> None:
         try:
-            events = made.events()
-            for event in events:
-                loop.call_soon_threadsafe(queue.put_nowait, event)
-                if over.is_set():
-                    events.close()
-                    break
-            loop.call_soon_threadsafe(queue.put_nowait, None)
+            with closing(made.events()) as events:  # closed, it stores what there is
+                for event in events:
+                    put(event)
+                    if over.is_set():
+                        break
+            put(None)
         except BaseException as error:
-            loop.call_soon_threadsafe(queue.put_nowait, error)
+            put(error)
 
     loop.run_in_executor(bot.answers, work)
     checked = loop.time()
