@@ -150,8 +150,9 @@ def test_the_home_tab_and_what_is_suggested(slack: SlackDesk, api: SlackApi) -> 
     assert "*desk*" not in anas
     assert "*desk*" in bosss
     assert PORTS not in bosss + nobodys
-    assert "Sync stops at the proxy" in str(api.prompts[0])
-    assert "Sync stops at the proxy" not in str(api.prompts[1])
+    prompts = {one["channel_id"]: str(one["prompts"]) for one in api.prompts}
+    assert "Sync stops at the proxy" in prompts["D0ANA"]
+    assert "Sync stops at the proxy" not in prompts["D0NOBODY"]
 
 
 def test_alerts_are_told_once_and_name_nothing(slack: SlackDesk, api: SlackApi) -> None:
