@@ -1,7 +1,7 @@
 # From a fresh checkout: `make demo` to see it, `make up` to run it, `make test` to check it.
 # Needs Python 3.11 or newer (make PYTHON=/path/to/python3.12 ...) and no rights; root works too.
 .POSIX:
-.PHONY: demo up test test-servers test-tune test-browser web lint clean install install-test
+.PHONY: demo up test test-servers test-tune test-browser test-slack web lint clean install install-test
 
 PYTHON =
 BIN = .venv/bin
@@ -20,7 +20,7 @@ up: install
 
 test: lint
 	@$(STEP) "models" $(BIN)/deskhand models pull
-	@$(STEP) "tests" $(BIN)/python -m pytest $(PYTEST) --cov --cov-report= -m "not server and not browser" $(TESTS)
+	@$(STEP) "tests" $(BIN)/python -m pytest $(PYTEST) --cov --cov-report= -m "not server and not browser and not slack" $(TESTS)
 	@printf -- '--- coverage: %s %%\n' "$$($(BIN)/coverage report --format=total)"
 
 # Real Samba, Request Tracker, Redmine, OpenSSH, WebDAV and S3 servers, from Debian's and Python's packages.
@@ -44,6 +44,12 @@ test-browser:
 # Builds the web app into the package; needs Node, which nothing else does.
 web:
 	@$(STEP) "web" .ci/build-web
+
+# The Slack bot end to end, against emulators of Slack that others made.
+test-slack: install-test
+	@$(STEP) "emulators of Slack" .ci/install-slack
+	@$(STEP) "models" $(BIN)/deskhand models pull
+	@$(STEP) "tests of the Slack bot" .ci/alone $(BIN)/python -m pytest -q --durations=10 -m slack $(TESTS)
 
 lint: install-test
 	@$(STEP) "ruff" $(BIN)/ruff check --quiet $(PATHS)

@@ -11,7 +11,7 @@ import re
 import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -81,6 +81,22 @@ class Settings(BaseModel):
     """Claim of the provider that lists a person's groups."""
     oidc_roles: str = ""
     """Roles of groups: it=admin, kb=owner, desk=agent, *=agent (*: everybody). Empty: everybody is an agent."""
+    slack_bot_token: SecretStr | None = None
+    """Slack: the bot's token (xoxb-…) of one workspace."""
+    slack_app_token: SecretStr | None = None
+    """Slack: the app's token (xapp-…) for Socket Mode, which needs no address of ours."""
+    slack_signing_secret: SecretStr | None = None
+    """Slack: the secret its requests are signed with, where they come over HTTP instead."""
+    slack_client_id: str = ""
+    """Slack: the app's client id, so that several workspaces can install it."""
+    slack_client_secret: SecretStr | None = None
+    """Slack: its client secret."""
+    slack_port: int = Field(default=0, ge=0, le=65535)
+    """Port on WEB_HOST for Slack's requests and installations (WEB_URL/slack/…); 0: none."""
+    slack_strangers: Literal["public", "nothing"] = "public"
+    """Slack: what guests, people of other companies and whoever no source knows get: `public` or `nothing`."""
+    slack_api_url: str = "https://slack.com/api/"
+    """Slack's API: another one for GovSlack (https://slack-gov.com/api/)."""
     allowed_hosts: str = ""
     """Hosts and networks that connectors may reach though not public, with commas: nas.lan, 10.1.0.0/16"""
     answer_when: str = "likely"

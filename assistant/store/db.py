@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -65,25 +66,27 @@ class Database:
         self._size = size
         self._timeout = timeout
         self._pools: dict[str, ConnectionPool[Conn]] = {}
+        self._making = threading.Lock()
 
     def _pool(self, role: str) -> ConnectionPool[Conn]:
-        if role not in self._pools:
-            try:  # A pool retries in silence; the first connection says at once what is wrong.
-                self.connect(role).close()
-            except psycopg.Error as error:
-                raise NotRunning(explain(error)) from error
-            self._pools[role] = ConnectionPool(
-                self.url,
-                connection_class=Connection[DictRow],
-                min_size=0,
-                max_size=self._size,
-                timeout=self._timeout,
-                max_idle=120,
-                check=ConnectionPool[Conn].check_connection,
-                configure=_configure,
-                kwargs={"options": _OPTIONS + role, "row_factory": dict_row},
-                open=True,
-            )
+        with self._making:  # two threads that begin at once would make two, and forget one
+            if role not in self._pools:
+                try:  # A pool retries in silence; the first connection says at once what is wrong.
+                    self.connect(role).close()
+                except psycopg.Error as error:
+                    raise NotRunning(explain(error)) from error
+                self._pools[role] = ConnectionPool(
+                    self.url,
+                    connection_class=Connection[DictRow],
+                    min_size=0,
+                    max_size=self._size,
+                    timeout=self._timeout,
+                    max_idle=120,
+                    check=ConnectionPool[Conn].check_connection,
+                    configure=_configure,
+                    kwargs={"options": _OPTIONS + role, "row_factory": dict_row},
+                    open=True,
+                )
         return self._pools[role]
 
     def connect(self, role: str = "deskhand_writer") -> Conn:

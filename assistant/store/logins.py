@@ -97,6 +97,12 @@ def everybody(connection: Conn) -> list[Row]:
     return connection.execute(SQL["login_all"]).fetchall()
 
 
+def standing(connection: Conn, address: str) -> tuple[Role, bool] | None:
+    """The role of somebody's login, and whether it is disabled; None for somebody without one."""
+    row = connection.execute(SQL["login_standing"], {"id": normal(address)}).fetchone()
+    return None if row is None else (Role(row["role"]), bool(row["disabled"]))
+
+
 def set_role(connection: Conn, address: str, role: Role) -> None:
     """Raises `ConfigError` for somebody unknown, and where no admin would be left."""
     _change(connection, SQL["login_role"], address, role=role.value)

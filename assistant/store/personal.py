@@ -55,7 +55,8 @@ COLUMNS: Mapping[str, Fate] = {
         " feedback.principal_id identity.name identity.principal_id membership.user_name message.content"
         " message.refusal message.searched principal.id principal.name principal_right.principal_id"
         " tombstone.external_id example.prompt example.completion api_token.name api_token.principal_id"
-        " login.principal_id login_link.issuer login_link.principal_id login_link.subject session.principal_id",
+        " login.principal_id login_link.issuer login_link.principal_id login_link.subject session.principal_id"
+        " slack_question.user_id slack_thread.principal_id",
     ),
     **_columns(
         Fate.CLEARED,
@@ -67,13 +68,14 @@ COLUMNS: Mapping[str, Fate] = {
     **_columns(
         Fate.OPERATOR,
         "customer.realm evaluation.dataset evaluation.settings identity.realm membership.group_name"
-        " membership.realm source.checkpoint source.name source.realm source.secrets source.settings",
+        " membership.realm slack_workspace.name source.checkpoint source.name source.realm source.secrets"
+        " source.settings",
     ),
     **_columns(
         Fate.DERIVED,
         "api_token.hash login.password login_attempt.address session.hash share.hash"
         " blocked.hash chunk.embedding_1 chunk.embedding_2 chunk.hash chunk.terms chunk.weights"
-        " document.title_embedding_1 document.title_embedding_2 message.vector",
+        " document.title_embedding_1 document.title_embedding_2 message.vector slack_workspace.token",
     ),
     **_columns(
         Fate.PLAIN,
@@ -86,6 +88,11 @@ COLUMNS: Mapping[str, Fate] = {
         " citation.evidence evaluation.system failure.stage login.role feedback.kind feedback.verdict message.chunks"
         " message.documents message.model message.role message.timings"
         " pending.form pending.revision principal_right.name schedule.cron schedule.job schedule.zone"
+        " slack_channel.alerts slack_channel.audience slack_channel.channel slack_channel.team slack_channel.told"
+        " slack_channel.zone slack_delivery.key slack_delivery.team slack_question.channel slack_question.replies"
+        " slack_question.state slack_question.team slack_question.thread slack_question.ts slack_thread.channel"
+        " slack_thread.team slack_thread.thread slack_workspace.bot slack_workspace.bot_user"
+        " slack_workspace.enterprise slack_workspace.team"
         " source.connector sync_run.job sync_run.state ticket.audience tombstone.kind"
         " example.documents version.base version.dataset_hash version.folder version.kind version.metrics version.name"
         " version.progress version.reason version.recipe version.state",

@@ -24,6 +24,11 @@ def load(connection: Conn, email: str) -> Principal:
     return Principal(rows[0]["id"], frozenset({EVERYONE, *(t for row in rows for t in row["tokens"])}))
 
 
+def meet(connection: Conn, person: str) -> None:
+    """Know somebody whom no source knows, so that what they hand over has a sender. It gives them no right."""
+    connection.execute(SQL["principal_upsert"], {"id": person, "name": ""})
+
+
 def fix(connection: Conn, *, source: str, account: str, email: str) -> None:
     """Say whose account this is, whatever the source says. Raises `ConfigError` when there is none such."""
     person = email.strip().lower()

@@ -574,6 +574,9 @@ select l.principal_id as id, p.name, l.role, l.disabled, l.password is not null 
 from login l join principal p on p.id = l.principal_id
 order by l.principal_id
 
+-- name: login_standing
+select role, disabled from login where principal_id = %(id)s
+
 -- name: login_role
 update login set role = %(role)s where principal_id = %(id)s returning principal_id
 
@@ -1584,3 +1587,122 @@ order by id
 
 -- name: version_made_of
 update version set dataset_hash = %(hash)s where id = %(id)s
+
+-- ── Slack ─────────────────────────────────────────────────────────────────
+
+-- name: slack_workspace_save
+-- Installed again it keeps what the admin said of it.
+insert into slack_workspace (team, enterprise, name, token, bot, bot_user)
+values (%(team)s, %(enterprise)s, %(name)s, %(token)s, %(bot)s, %(bot_user)s)
+on conflict (team) do update set enterprise = excluded.enterprise, name = excluded.name, token = excluded.token,
+  bot = excluded.bot, bot_user = excluded.bot_user, installed_at = now()
+
+-- name: slack_workspace_get
+select * from slack_workspace where team = %(team)s
+
+-- name: slack_workspace_all
+select team, enterprise, name, allowed, installed_at from slack_workspace order by team
+
+-- name: slack_workspace_allow
+update slack_workspace set allowed = true where team = %(team)s returning team
+
+-- name: slack_workspace_remove
+delete from slack_workspace where team = %(team)s returning team
+
+-- name: slack_claim
+insert into slack_delivery (team, key) values (%(team)s, %(key)s) on conflict do nothing returning key
+
+-- name: slack_forget
+with gone as (delete from slack_delivery where at < now() - interval '7 days')
+delete from slack_question where seen_at < now() - interval '30 days'
+
+-- name: slack_question_claim
+insert into slack_question (team, channel, ts, thread, user_id)
+values (%(team)s, %(channel)s, %(ts)s, %(thread)s, %(user)s) on conflict do nothing returning ts
+
+-- name: slack_question_get
+select * from slack_question where team = %(team)s and channel = %(channel)s and ts = %(ts)s
+
+-- name: slack_question_stored
+update slack_question set conversation_id = %(conversation)s, question_id = %(question)s, seen_at = now()
+where team = %(team)s and channel = %(channel)s and ts = %(ts)s and revision = %(revision)s
+
+-- name: slack_question_alive
+-- No row: it was edited or deleted meanwhile, so this answer is not wanted any more.
+update slack_question set seen_at = now()
+where team = %(team)s and channel = %(channel)s and ts = %(ts)s and revision = %(revision)s and state = 'answering'
+returning ts
+
+-- name: slack_question_end
+update slack_question set state = %(state)s, replies = %(replies)s, seen_at = now()
+where team = %(team)s and channel = %(channel)s and ts = %(ts)s and revision = %(revision)s and state = 'answering'
+returning ts
+
+-- name: slack_question_again
+update slack_question set state = 'answering', revision = revision + 1, seen_at = now()
+where team = %(team)s and channel = %(channel)s and ts = %(ts)s and state <> 'gone'
+returning *
+
+-- name: slack_question_gone
+update slack_question set state = 'gone', revision = revision + 1, seen_at = now()
+where team = %(team)s and channel = %(channel)s and ts = %(ts)s and state <> 'gone'
+returning *
+
+-- name: slack_question_interrupted
+-- Whoever answered these has not been heard of for a while; whoever gets the rows says so.
+update slack_question set state = 'failed'
+where state = 'answering' and seen_at < now() - make_interval(secs => %(seconds)s) and seen_at > now() - interval '1 day'
+returning *
+
+-- name: slack_last_asker
+select user_id from slack_question where team = %(team)s and channel = %(channel)s and thread = %(thread)s
+order by ts desc limit 1
+
+-- name: slack_thread_get
+select conversation_id from slack_thread
+where team = %(team)s and channel = %(channel)s and thread = %(thread)s and principal_id = %(principal)s
+
+-- name: slack_thread_owner
+select principal_id from slack_thread where conversation_id = %(conversation)s limit 1
+
+-- name: slack_thread_set
+insert into slack_thread (team, channel, thread, principal_id, conversation_id)
+values (%(team)s, %(channel)s, %(thread)s, %(principal)s, %(conversation)s)
+on conflict (team, channel, thread, principal_id) do update set conversation_id = excluded.conversation_id
+
+-- name: slack_channel_get
+select * from slack_channel where team = %(team)s and channel = %(channel)s
+
+-- name: slack_channel_set
+insert into slack_channel (team, channel, auto, floor, audience, customer_id, quiet_from, quiet_to, zone)
+values (%(team)s, %(channel)s, %(auto)s, %(floor)s, %(audience)s, %(customer)s, %(quiet_from)s, %(quiet_to)s, %(zone)s)
+on conflict (team, channel) do update set auto = excluded.auto, floor = excluded.floor, audience = excluded.audience,
+  customer_id = excluded.customer_id, quiet_from = excluded.quiet_from, quiet_to = excluded.quiet_to, zone = excluded.zone
+
+-- name: slack_subscribe
+-- What is told from now on; of what it has been told already nothing is told again.
+update slack_channel set alerts = %(alerts)s, told = %(told)s || told where team = %(team)s and channel = %(channel)s
+
+-- name: slack_subscriber
+-- One at a time, and nobody else's at this moment: what is told of is told once.
+select * from slack_channel where team = %(team)s and channel = %(channel)s and alerts <> '{}' for update skip locked
+
+-- name: slack_subscribers
+select team, channel from slack_channel
+where alerts && %(alerts)s::text[] and (%(team)s::text is null or team = %(team)s) order by team, channel
+
+-- name: slack_told
+update slack_channel set told = told || %(told)s where team = %(team)s and channel = %(channel)s
+
+-- name: slack_failed_runs
+-- The first failure since it last worked; that it goes on failing is told nobody.
+select r.id, s.name as source, r.job, r.finished_at as at from sync_run r join source s on s.id = r.source_id
+where r.state = 'failed' and r.finished_at > %(since)s and not exists (
+  select from sync_run b where b.source_id = r.source_id and b.job = r.job and b.state = 'failed' and b.id < r.id
+    and not exists (select from sync_run g where g.source_id = r.source_id and g.job = r.job and g.state = 'done'
+      and g.id > b.id and g.id < r.id))
+order by r.finished_at
+
+-- name: slack_held
+select s.name as source, h.documents, h.held_at as at from held_prune h join source s on s.id = h.source_id
+where h.held_at > %(since)s order by h.held_at

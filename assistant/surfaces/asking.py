@@ -29,8 +29,10 @@ class Asking:
     for a conversation, message, customer or ticket that isn't there for this person, `ConfigError`
     for a name that several customers have.
 
-    `customer`: id, name or domain; None: whom the question names. `history`: what was said before,
-    if not in `conversation`. `replaces`: id of a message that is asked again, with all that followed.
+    `customer`: id, name or domain; None: whom the question names. `nameless`: nobody in particular, whoever
+    is named: of every customer's tickets only what others may know, as where many read along.
+    `history`: what was said before, if not in `conversation`. `replaces`: id of a message that is asked
+    again, with all that followed.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Asking:
         customer: int | str | None = None,
         ticket: str = "",
         public: bool = False,
+        nameless: bool = False,
         filters: Filters | None = None,
         history: Sequence[Turn] = (),
         conversation: UUID | None = None,
@@ -51,10 +54,12 @@ class Asking:
     ) -> None:
         text = clean(text)
         self.text = rewrite.checked(text, assistant.settings.question_max_chars)
-        self.about = about(assistant, principal, text, customer=customer, ticket=ticket)
-        if conversation and not (self.about.customer or self.about.others or self.about.ticket):
-            self.about = _as_before(assistant, principal, conversation)
+        self.about = (
+            About() if nameless else _whom(assistant, principal, text, customer, ticket, conversation)
+        )
         self.scope = self.about.scope(principal, Audience.PUBLIC if public else Audience.INTERNAL, filters)
+        if nameless:
+            self.scope = dataclasses.replace(self.scope, customer=())
         self.answer: Answer | None = None
         self.stopped = False
         self._assistant = assistant
@@ -135,8 +140,22 @@ def about(
     return dataclasses.replace(found, customer=known, how="as you said")
 
 
-def _as_before(assistant: Assistant, principal: Principal, conversation: UUID) -> About:
+def _whom(
+    assistant: Assistant,
+    principal: Principal,
+    text: str,
+    customer: int | str | None,
+    ticket: str,
+    conversation: UUID | None,
+) -> About:
     """A follow-up that names nobody is about whom the conversation is about."""
+    found = about(assistant, principal, text, customer=customer, ticket=ticket)
+    if conversation and not (found.customer or found.others or found.ticket):
+        return _as_before(assistant, principal, conversation)
+    return found
+
+
+def _as_before(assistant: Assistant, principal: Principal, conversation: UUID) -> About:
     with assistant.database.reader(principal, Audience.INTERNAL) as connection:
         row = conversations.get(connection, conversation)
         known = customers.known(connection, [row["customer_id"]]) if row["customer_id"] else None

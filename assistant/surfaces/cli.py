@@ -31,6 +31,7 @@ from assistant.surfaces import (
     cli_login,
     cli_models,
     cli_people,
+    cli_slack,
     cli_sources,
     cli_tickets,
     cli_tune,
@@ -71,6 +72,7 @@ app.add_typer(cli_feedback.documents, name="documents")
 app.add_typer(cli_models.models, name="models")
 app.add_typer(cli_eval.evaluation, name="eval")
 app.add_typer(cli_tune.tune, name="tune")
+app.add_typer(cli_slack.workspaces, name="slack")
 
 Public = Annotated[
     bool, typer.Option("--public", help="Use only what may be told to a customer: no internal notes.")
@@ -86,9 +88,11 @@ def up() -> None:
     """Run everything until Ctrl-C: database, broker, workers, scheduler. Restarts what dies."""
     from assistant.runtime.process import Process
     from assistant.runtime.up import environment, running, standard_processes
+    from assistant.surfaces import slack
     from assistant.surfaces.api.serve import address
 
     config = settings()
+    bots = slack.processes(config)
     cli_models.pull_needed()
     started = time.monotonic()
     web = Process(
@@ -97,7 +101,8 @@ def up() -> None:
         env=environment(config),
         ready=lambda: bool(address(config.state)),
     )
-    with running(config, migrate=_migrate, processes=[*standard_processes(config), web]) as supervisor:
+    everything = [*standard_processes(config), web, *bots]
+    with running(config, migrate=_migrate, processes=everything) as supervisor:
         out.print(f"✓ Deskhand runs ({time.monotonic() - started:.1f} s). Ctrl-C stops it; nothing is lost.")
         out.print(f"  logs: {config.state / 'logs'} · sources: `deskhand source list` · try: `deskhand ask`")
         out.print(f"  web: {address(config.state)} (hooks of sources: /hooks/NAME)")

@@ -271,7 +271,7 @@ def test_what_stays_up_fits_on_a_machine_of_4_gb() -> None:
 def test_only_what_must_reach_the_world_can() -> None:
     assert COMPOSE["networks"]["inside"]["internal"] is True
     reaching = {name for name, service in SERVICES.items() if "outside" in service["networks"]}
-    assert reaching == {"models", "worker-sync", "worker-upkeep", "deskhand", "web"}
+    assert reaching == {"models", "worker-sync", "worker-upkeep", "slack", "deskhand", "web"}
 
 
 # ── the scripts, really run ──────────────────────────────────────────────────

@@ -9,14 +9,13 @@ from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel, Field
 
 from assistant.answer import handoff
-from assistant.answer.handoff import HandOff
 from assistant.app import Assistant
 from assistant.model import Audience, Principal
-from assistant.store import conversations, customers, escalations, feedback, history
+from assistant.store import conversations, escalations, feedback
 from assistant.store.db import Row
 from assistant.store.escalations import State
 from assistant.store.feedback import Verdict
-from assistant.surfaces import asking
+from assistant.surfaces import handing
 from assistant.surfaces.api import shapes
 from assistant.surfaces.api.access import Caller, Desk, Role, needs
 from assistant.text.sentences import safe_url
@@ -53,22 +52,8 @@ def escalate(
     assistant: Desk, caller: Agent, message: MessageId, body: HandOver | None = None
 ) -> dict[str, Any]:
     """Hand an earlier question of one's own over to a person; returns the packet as one may see it oneself."""
-    principal, said = caller.principal, body.question if body else ""
-    with assistant.database.reader(principal, Audience.INTERNAL) as connection:
-        asked = escalations.asked(connection, message)
-        known = customers.known(connection, [asked["customer_id"]]) if asked["customer_id"] else None
-        ids = [asked["ticket_id"]] if asked["ticket_id"] else []
-        its = [one.url or one.external_id for one in history.tickets(connection, ids=ids, limit=1)]
-    about = asking.about(
-        assistant,
-        principal,
-        asked["question"],
-        customer=known.ids[0] if known and not its else None,
-        ticket=its[0] if its else "",
-    )
-    made = assistant.escalate(
-        about.scope(principal), said or asked["question"], said or asked["searched"], message=message
-    )
+    principal = caller.principal
+    made = handing.hand_over(assistant, principal, message, body.question if body else "")
     return {"id": made, "packet": _view(assistant, principal, made)}
 
 
@@ -137,7 +122,7 @@ def _view(assistant: Assistant, principal: Principal, escalation: UUID) -> dict[
         "history": [shapes.ticket(ticket) for ticket in found.history],
         "experts": [{"name": expert.name, "why": expert.why} for expert in found.experts],
         "queue": found.queue,
-        "text": _text(found),
+        "text": handing.packet(found),
     }
 
 
@@ -148,22 +133,3 @@ def _row(row: Row, principal: Principal) -> dict[str, Any]:
         "ticket": safe_url(row["ticket"] or "") or None,
         "mine": row["asked_by"] == principal.id,
     }
-
-
-def _text(found: HandOff) -> str:
-    """The packet as plain text, to be pasted where a person works."""
-    lines = [found.row["question"].strip(), ""]
-    if found.customer:
-        lines.append(f"Customer: {found.customer.name}")
-    if found.queue:
-        lines.append(f"Where its like was solved: {found.queue}")
-    lines += [f"May know: {expert.name} ({expert.why})" for expert in found.experts]
-    if found.nearest:
-        lines += ["", "The nearest that was found:"]
-        lines += [f"- {one.title} {safe_url(one.url)}".rstrip() for one in found.nearest]
-    for ticket in found.history:
-        lines += ["", f"{ticket.title} ({ticket.status}) {safe_url(ticket.url)}".rstrip()]
-        lines += [
-            f"- {line.at:%Y-%m-%d} {line.text}" if line.at else f"- {line.text}" for line in ticket.lines
-        ]
-    return "\n".join(lines)
