@@ -351,13 +351,19 @@ def slack_api() -> Iterator[SlackApi]:
             Route("/upload", upload, methods=["POST"]),
         ]
     )
+    with served(app) as api.url:
+        yield api
+
+
+@contextmanager
+def served(app: Starlette) -> Iterator[str]:
+    """Its address, while it listens in a thread of its own."""
     with socket.create_server(("127.0.0.1", 0)) as bound:
-        api.url = f"http://127.0.0.1:{bound.getsockname()[1]}"
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()
         try:
-            yield api
+            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()

@@ -127,8 +127,11 @@ def test_or_nothing_by_a_setting(settings: Settings, office: Office, api: SlackA
     assert "did not find your address" in told
 
 
-def test_an_unconfirmed_address_is_nobodys(slack: SlackDesk, api: SlackApi) -> None:
-    api.person("U0FAKE", "lead@x", is_email_confirmed=False)
+@pytest.mark.parametrize("told", [{"is_email_confirmed": False}, {"is_email_confirmed": None}, {}])
+def test_an_unconfirmed_address_is_nobodys(slack: SlackDesk, api: SlackApi, told: dict[str, object]) -> None:
+    api.person("U0FAKE", "lead@x")
+    del api.users["U0FAKE"]["is_email_confirmed"]
+    api.users["U0FAKE"] |= told
     slack.direct("U0FAKE", SAFE)
     assert "red safe" not in api.everything()
 

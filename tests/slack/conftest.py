@@ -17,9 +17,14 @@ import aiohttp
 import httpx
 import pytest
 import yaml
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from assistant.config import PREFIX, Settings
 from tests.servers.ports import free_port
+from tests.servers.slack_api import served
 from tests.servers.test_history import AGENT, LEAD
 
 PROJECT = Path(__file__).parents[2]
@@ -77,8 +82,25 @@ class LocalSlack:
         )
         self.post("interact", channel=message["channel"], messageTs=message["ts"], user=user, action=button)
 
-    def submit(self, user: str, values: Json) -> None:
-        """The open modal's form, as the page sends it."""
+    def view(self) -> Json:
+        """The modal that was opened last, as it is now."""
+        shown = [
+            one["detail"]["view"] for one in self.log() if one["summary"] in ("views.open", "views.update")
+        ]
+        return shown[-1]
+
+    def submit(self, user: str, **changed: Json) -> None:
+        """The open modal's form, whole, as Slack sends it; `changed`: what the person filled in, by input."""
+        values: Json = {}
+        for block in self.view()["blocks"]:
+            if block["type"] == "input":
+                element, name = block["element"], block["block_id"]
+                told: Json = {"type": element["type"]}
+                for kind in ("option", "options", "time", "value"):
+                    if f"initial_{kind}" in element:
+                        key = "value" if kind == "value" else f"selected_{kind}"
+                        told[key] = element[f"initial_{kind}"]
+                values[name] = {element["action_id"]: changed.get(name, told)}
 
         async def send() -> None:
             async with (
@@ -138,6 +160,33 @@ def local_slack(folder: Path, *, mode: str, request_url: str = "") -> Iterator[L
         made = LocalSlack(f"http://localhost:{port}")
         soon(lambda: answers(f"{made.url}/_control/state"), "the emulator's start")
         yield made
+
+
+@contextmanager
+def confirming(url: str) -> Iterator[str]:
+    """The Web API at `url` with the one thing that local-slack leaves out: whether an address is confirmed."""
+
+    async def call(request: Request) -> Response:
+        headers = {
+            name: request.headers[name]
+            for name in ("authorization", "content-type")
+            if name in request.headers
+        }
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            answer = await client.request(
+                request.method,
+                request.url.path,
+                params=dict(request.query_params),
+                content=await request.body(),
+                headers=headers,
+            )
+        told = answer.json()
+        if request.url.path.endswith("/users.info") and told["ok"]:
+            told["user"]["is_email_confirmed"] = True
+        return JSONResponse(told, answer.status_code)
+
+    with served(Starlette(routes=[Route("/api/{method}", call, methods=["GET", "POST"])])) as address:
+        yield f"{address}/api/"
 
 
 def answers(url: str) -> bool:

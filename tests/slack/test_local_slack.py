@@ -27,6 +27,7 @@ from tests.slack.conftest import (
     TOKEN,
     LocalSlack,
     bot,
+    confirming,
     local_slack,
     soon,
 )
@@ -40,8 +41,11 @@ def slack(
 ) -> Iterator[LocalSlack]:
     port = free_port()
     address = f"http://localhost:{port}/slack/events"
-    with local_slack(tmp_path, mode=request.param, request_url=address) as made:
-        common = {"slack_api_url": f"{made.url}/api/", "slack_bot_token": TOKEN}
+    with (
+        local_slack(tmp_path, mode=request.param, request_url=address) as made,
+        confirming(made.url) as api,
+    ):
+        common = {"slack_api_url": api, "slack_bot_token": TOKEN}
         how = (
             {"slack_app_token": APP_TOKEN}
             if request.param == "socket"
@@ -78,12 +82,11 @@ def test_the_whole_way(slack: LocalSlack, office: Office) -> None:
 
     slack.command(BOSS, "settings", DESK)
     soon(lambda: "Somebody needs a person" in told({"log": slack.log()}), "the modal of settings")
-    slack.submit(
-        BOSS, {"alerts": {"alerts": {"type": "checkboxes", "selected_options": [{"value": "handover"}]}}}
-    )
+    slack.submit(BOSS, alerts={"type": "checkboxes", "selected_options": [{"value": "handover"}]})
+    soon(lambda: "Saved" in told({"m": slack.messages(DESK)}), "that the settings are saved")
     slack.click(ANA, "person", answer)
     soon(lambda: "Anything they should know?" in told({"log": slack.log()[-5:]}), "the modal of a hand-off")
-    slack.submit(ANA, {"note": {"note": {"type": "plain_text_input", "value": "They call at noon."}}})
+    slack.submit(ANA, note={"type": "plain_text_input", "value": "They call at noon."})
     announced = soon(lambda: [m for m in slack.of_bot(DESK) if "needs a person" in told(m)], "the hand-off")[
         0
     ]

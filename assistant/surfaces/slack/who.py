@@ -156,7 +156,7 @@ def _address(user: Mapping[str, Any], workspace: slack.Workspace) -> str:
     own = user.get("team_id") == workspace.team or (
         bool(workspace.enterprise) and enterprise.get("enterprise_id") == workspace.enterprise
     )
-    if not (workspace.allowed and own) or user.get("is_email_confirmed") is False:
+    if not (workspace.allowed and own) or user.get("is_email_confirmed") is not True:
         return ""
     lesser = ("deleted", "is_bot", "is_restricted", "is_ultra_restricted", "is_stranger", "is_invited_user")
     if any(user.get(kind) for kind in lesser):
