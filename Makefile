@@ -47,6 +47,7 @@ web:
 
 # The Slack bot end to end, against emulators of Slack that others made.
 test-slack: install-test
+	@$(STEP) "browser" .ci/install-browser
 	@$(STEP) "emulators of Slack" .ci/install-slack
 	@$(STEP) "models" $(BIN)/deskhand models pull
 	@$(STEP) "tests of the Slack bot" .ci/alone $(BIN)/python -m pytest -q --durations=10 -m slack $(TESTS)

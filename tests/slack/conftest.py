@@ -17,12 +17,14 @@ import aiohttp
 import httpx
 import pytest
 import yaml
+from playwright.sync_api import Page, sync_playwright
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from assistant.config import PREFIX, Settings
+from tests.browser.conftest import FLAGS
 from tests.servers.ports import free_port
 from tests.servers.slack_api import served
 from tests.servers.test_history import AGENT, LEAD
@@ -112,6 +114,18 @@ class LocalSlack:
                 await asyncio.sleep(1)
 
         asyncio.run(send())
+
+
+@contextmanager
+def page(slack: LocalSlack) -> Iterator[Page]:
+    """The emulator's own page, as a person sees it."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        shown = browser.new_page(viewport={"width": 1280, "height": 1000})
+        shown.goto(slack.url)
+        shown.wait_for_load_state("load")
+        yield shown
+        browser.close()
 
 
 def installed(path: str) -> Path:

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import expect
 
 from assistant.config import Settings
 from assistant.model import Right
 from assistant.store import principals
+from tests.browser.conftest import pictures as pictures
 from tests.servers.ports import free_port
 from tests.servers.slack_office import PORTS, SAFE
 from tests.servers.slack_office import office as office
@@ -29,6 +31,7 @@ from tests.slack.conftest import (
     bot,
     confirming,
     local_slack,
+    page,
     soon,
 )
 
@@ -59,7 +62,7 @@ def told(message: dict[str, object]) -> str:
     return json.dumps(message, ensure_ascii=False)
 
 
-def test_the_whole_way(slack: LocalSlack, office: Office) -> None:
+def test_the_whole_way(slack: LocalSlack, office: Office, pictures: Path) -> None:
     with office.assistant.database.writer() as connection:
         principals.allow(connection, LEAD.id, Right.ESCALATE)
 
@@ -95,6 +98,15 @@ def test_the_whole_way(slack: LocalSlack, office: Office) -> None:
     soon(lambda: "noon" in told({"m": slack.messages(DESK)}), "the packet")
     slack.click(LEE, "handover_take", announced)
     soon(lambda: "taken by" in told({"m": slack.of_bot(DESK)}), "that it is taken")
+
+    with page(slack) as seen:
+        seen.locator(".thread-summary").click()
+        expect(seen.get_by_text("And the firewall for it?")).to_be_visible()
+        seen.screenshot(path=pictures / "slack-thread.png")
+        seen.locator(".sidebar-item", has_text="desk").first.click()
+        seen.get_by_label("Act as").select_option(LEE)
+        expect(seen.get_by_text("They call at noon.")).to_be_visible()
+        seen.screenshot(path=pictures / "slack-handed-over.png")
 
 
 def test_the_home_tab(slack: LocalSlack) -> None:

@@ -123,11 +123,11 @@ async def announce(bot: Bot, where: Where, made: UUID, of: Of) -> bool:
     return told
 
 
-def buttons(made: UUID) -> Block:
+def buttons(made: UUID, *, taken: bool = False) -> Block:
     name = str(made)
     return blocks.actions(
         blocks.button("Show", "handover_show", name, style="primary"),
-        blocks.button("Take it", "handover_take", name),
+        *([] if taken else [blocks.button("Take it", "handover_take", name)]),
         blocks.button("Close", "handover_close", name, confirm="It is answered, or no longer wanted."),
     )
 
@@ -186,7 +186,7 @@ async def _move(bot: Bot, where: Where, body: Body, to: State) -> None:
     public = message.get("ts") and not (body.get("container") or {}).get("is_ephemeral")
     if public and message.get("user") == where.workspace.bot_user:
         kept = [block for block in message.get("blocks") or [] if block.get("type") == "section"]
-        after = [] if to is State.CLOSED else [buttons(UUID(actions.value(body)))]
+        after = [] if to is State.CLOSED else [buttons(UUID(actions.value(body)), taken=True)]
         await where.client.chat_update(
             channel=where.channel,
             ts=str(message["ts"]),
