@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -56,12 +57,16 @@ def main() -> None:
             assistant = Assistant(config)
             desk = hostile.fill(assistant, dice)
             people(assistant, api)
-            result = {
-                "first": first(config, api, desk, dice),
-                "acks": acks(config, api, desk, dice, options.commands),
-                "doubles": doubles(config, api, dice, options.deliveries),
-                "leaks": leaks(config, api, desk, dice, options.questions),
+            parts: dict[str, Callable[[], dict[str, Any]]] = {
+                "first": lambda: first(config, api, desk, dice),
+                "acks": lambda: acks(config, api, desk, dice, options.commands),
+                "doubles": lambda: doubles(config, api, dice, options.deliveries),
+                "leaks": lambda: leaks(config, api, desk, dice, options.questions),
             }
+            result: dict[str, Any] = {}
+            for name, part in parts.items():
+                result[name] = part()
+                print(name, result[name], flush=True)
             assistant.close()
     save("slack", result)
 

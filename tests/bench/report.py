@@ -219,6 +219,35 @@ def memory(found: dict[str, Any]) -> str:
     )
 
 
+def slack(found: dict[str, Any]) -> str:
+    first, acks, doubles, leaks = (found[name] for name in ("first", "acks", "doubles", "leaks"))
+    seconds = "{p50:.2f} / {p95:.2f} / {p99:.2f} s"
+    return (
+        "## Slack\n\nSigned deliveries in process, against an API of the tests' own that takes what Slack's SDK sends. First words: "
+        "questions one after the other, answered as shipped. Acknowledgements: commands at once, while answers are made. Double "
+        "answers: mentions that come once to four times, as both kinds of event, to two bots on one database. Posts: the questions "
+        "of the hostile benchmark, by random people, in a channel of strangers and one of agents.\n\n"
+        "    python -m tests.bench.bench_slack\n\n"
+        + table(
+            ["", ""],
+            [
+                [f"first visible words, p50 / p95 / p99 of {first['count']}", seconds.format(**first)],
+                [
+                    f"acknowledgement of {acks['count']} commands at once, p50 / p95 / p99",
+                    seconds.format(**acks),
+                ],
+                ["deliveries of mentions", f"{doubles['deliveries']:,} of {doubles['messages']:,} messages"],
+                [
+                    "messages answered / answered twice",
+                    f"{doubles['answered']:,} / **{doubles['answered twice']}**",
+                ],
+                ["hostile questions, posts in channels", f"{leaks['questions']:,}, {leaks['posts']:,}"],
+                ["posts with somebody else's canary", f"**{len(leaks['leaks'])}**"],
+            ],
+        )
+    )
+
+
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "retrieval": retrieval,
     "sync": sync,
@@ -234,6 +263,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "history-": history,
     "hostile": hostile,
     "memory": memory,
+    "slack": slack,
     "training": training,
     "cost": cost,
     "evidence": evidence,
