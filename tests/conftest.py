@@ -91,7 +91,8 @@ def cloned(embedded: Settings, template: str) -> Generator[str]:
     url = servers.database_url(embedded)
     name = f"test_{next(_numbers)}"
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"create database {name} template {template}")
+        # Copied as files and not through the write-ahead log: 0.06 s of CPU and not 0.4.
+        connection.execute(f"create database {name} template {template} strategy file_copy")
         yield _at(url, name)
         connection.execute(f"drop database {name} with (force)")
 
