@@ -7,7 +7,8 @@ PYTHON =
 BIN = .venv/bin
 STEP = .ci/step
 # Several processes, because most tests wait for something; a class of tests, or a file, stays in one.
-PYTEST = -q --durations=10 -n 3 --dist loadscope
+# In the order of the folders, which begins with the long ones: files of many tests are no longer than others.
+PYTEST = -q --durations=10 -n 3 --dist loadscope --no-loadscope-reorder
 PATHS = assistant connectors workers migrations docker tests
 
 demo: install

@@ -14,12 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assistant.model import Passage
-from assistant.text.sentences import WORD, clean, sentences, stems, without_bullet
+from assistant.text.sentences import WORD, Sentence, clean, sentences, stems, without_bullet
 
 Encode = Callable[[Sequence[str]], NDArray[np.float32]]
 """texts -> one L2-normalised row each"""
@@ -77,25 +77,52 @@ class Support:
         return not self.reason
 
 
+@dataclass(frozen=True)
+class Source:
+    """What may be cited: a passage's raw text, read once for all sentences that are compared with it.
+
+    Names and numbers may also stand in the document's `title`.
+    """
+
+    passage: str
+    title: str = ""
+
+    @cached_property
+    def text(self) -> str:
+        return clean(self.passage)
+
+    @cached_property
+    def parts(self) -> list[tuple[Sentence, set[str]]]:
+        """Its sentences, and the words of each. A row says what its columns are called, too."""
+        return [(part, set(stems(" ".join((part.text, *part.head))))) for part in sentences(self.text)]
+
+    @cached_property
+    def facts(self) -> set[str]:
+        return facts(self._with_title)
+
+    @cached_property
+    def words(self) -> set[str]:
+        return _words(self._with_title) | set(stems(self._with_title))
+
+    @property
+    def _with_title(self) -> str:
+        return f"{clean(self.title)}\n{self.text}"
+
+
 def split_markers(sentence: str) -> tuple[str, tuple[int, ...]]:
     """A sentence without its markers, and the markers: "So it is [1, 3]." -> ("So it is.", (1, 3))."""
     found = [int(number) for group in _MARKERS.findall(sentence) for number in re.findall(r"\d+", group)]
     return _MARKERS.sub("", sentence).strip(), tuple(dict.fromkeys(found))
 
 
-def support(sentence: str, passage: str, *, title: str = "", encode: Encode | None = None) -> Support:
-    """Whether `passage` (raw text) supports `sentence` (without markers), and with which words.
-
-    Names and numbers may also stand in the document's `title`.
-    """
-    text = clean(passage)
+def support(sentence: str, source: Source, *, encode: Encode | None = None) -> Support:
+    """Whether the source supports `sentence` (without markers), and with which words."""
     sentence = without_bullet(sentence)
     wanted = set(stems(sentence))
     if not wanted:
         return Support(0.0, "", "it says nothing")
-    quote, score = _best_window(wanted, text)
-    all_known = f"{clean(title)}\n{text}"
-    if missing := (facts(sentence) - facts(all_known)) | _strange_names(sentence, all_known):
+    quote, score = _best_window(wanted, source)
+    if missing := (facts(sentence) - source.facts) | _strange_names(sentence, source.words):
         return Support(score, quote, f"not in the source: {', '.join(sorted(missing))}")
     if _turned(sentence, quote):
         return Support(score, quote, "the source says the opposite")
@@ -109,11 +136,11 @@ def support(sentence: str, passage: str, *, title: str = "", encode: Encode | No
 
 
 def verify(
-    sentence: str, passages: Sequence[Passage], *, encode: Encode | None = None
+    sentence: str, sources: Sequence[Source], *, encode: Encode | None = None
 ) -> tuple[str, tuple[tuple[int, str], ...]] | None:
     """The sentence with the markers that hold, and (marker, quote) for each; None when none does.
 
-    The passages it cites are tried first. If none of them supports it, the one that does
+    The sources it cites are tried first. If none of them supports it, the one that does
     is cited instead: a small model gets the fact right more often than the number.
     """
     bare, cited = split_markers(sentence)
@@ -122,13 +149,13 @@ def verify(
         return None
 
     def tried(markers: Iterable[int]) -> list[tuple[int, Support]]:
-        found = [(m, passages[m - 1]) for m in markers if 1 <= m <= len(passages)]
-        results = [(m, support(bare, p.text, title=p.title, encode=encode)) for m, p in found]
+        found = [m for m in markers if 1 <= m <= len(sources)]
+        results = [(m, support(bare, sources[m - 1], encode=encode)) for m in found]
         return [(m, result) for m, result in results if result.holds]
 
     held = tried(cited)
     if not held:
-        others = tried(m for m in range(1, len(passages) + 1) if m not in cited)
+        others = tried(m for m in range(1, len(sources) + 1) if m not in cited)
         held = sorted(others, key=lambda pair: -pair[1].score)[:1]
     if not held:
         return None
@@ -147,19 +174,17 @@ def facts(text: str) -> set[str]:
     return {fact for fact in found if fact} | {str(_NUMBERS[word]) for word in words & _NUMBERS.keys()}
 
 
-def _best_window(wanted: set[str], text: str) -> tuple[str, float]:
+def _best_window(wanted: set[str], source: Source) -> tuple[str, float]:
     """The shortest stretch of at most WINDOW sentences with the most of the wanted words."""
-    parts = sentences(text)
-    # A row says what its columns are called, too.
-    words = [set(stems(" ".join((part.text, *part.head)))) for part in parts]
+    parts = source.parts
     best, best_score = "", -1.0
     for first in range(len(parts)):
         held: set[str] = set()
         for last in range(first, min(first + WINDOW, len(parts))):
-            held |= words[last]
+            held |= parts[last][1]
             score = len(wanted & held) / len(wanted) - 0.01 * (last - first)
             if score > best_score:
-                best, best_score = text[parts[first].start : parts[last].end], score
+                best, best_score = source.text[parts[first][0].start : parts[last][0].end], score
     return best, max(best_score, 0.0)
 
 
@@ -185,9 +210,8 @@ def _nearest(sentence: str, quote: str) -> str:
     return max(clauses, key=lambda clause: len(wanted & set(stems(clause))), default="")
 
 
-def _strange_names(sentence: str, text: str) -> set[str]:
-    """Capitalised words inside the sentence that the text has nowhere: names of something else."""
-    known = _words(text) | set(stems(text))
+def _strange_names(sentence: str, known: set[str]) -> set[str]:
+    """Capitalised words inside the sentence that are not known: names of something else."""
     inner = {match.lower() for match in _NAME.findall(sentence)}
     return {name for name in inner if name not in known and not set(stems(name)) <= known}
 

@@ -30,7 +30,7 @@ from assistant.generate import base
 from assistant.model import TIMELINE, Answer, Citation, Passage, Turn
 from assistant.retrieve.cues import Listing, cues
 from assistant.retrieve.nodes import from_node, to_node
-from assistant.text.sentences import clean, safe_url, sentences
+from assistant.text.sentences import ENDING, clean, safe_url, sentences
 
 log = structlog.get_logger()
 
@@ -38,7 +38,6 @@ NEAREST = 3
 """Sources a refusal names."""
 NEAR, NEAR_SHARE = 0.45, 0.8
 """What a customer's ticket must score, absolutely and beside the best passage, to be told instead of an answer."""
-
 
 OTHERWISE = "A document says otherwise, and counts more than a ticket:"
 
@@ -132,11 +131,8 @@ class _Draft:
             confidence=self.confidence,
             declined=bool(refusal),
         )
-        metrics.answered(
-            declined=bool(refusal),
-            first=self.timings.get("first_token"),
-            whole=time.monotonic() - self.started,
-        )
+        whole = time.monotonic() - self.started
+        metrics.answered(declined=bool(refusal), first=self.timings.get("first_token"), whole=whole)
         return Done(
             Answer(
                 text=self.text,
@@ -225,8 +221,7 @@ class DeskQueryEngine(BaseQueryEngine):
         # Of what would not be sure enough even if the generator answered it is not asked.
         sure = abstain.moved(draft.confidence, self.trust.answers)
         if sure < self.threshold:
-            reason = f"confidence {sure:.2f} is below {self.threshold:.2f}"
-            yield from _decline(draft, reason)
+            yield from _decline(draft, f"confidence {sure:.2f} is below {self.threshold:.2f}")
             return
         yield Status("answering")
         if self.strategy is Strategy.WRITE:
@@ -269,7 +264,7 @@ class DeskQueryEngine(BaseQueryEngine):
             limit=limits.prompt,
         )
         markers = [m for m, _ in sources]
-        shown = [draft.passages[m - 1] for m in markers]
+        shown = [cite.Source(p.text, p.title) for p in (draft.passages[m - 1] for m in markers)]
         seen, found = 0, draft.confidence
         declined = "no sentence of the generator was supported by the sources"
         for sentence, line in self._generated(draft, messages):
@@ -307,16 +302,19 @@ class DeskQueryEngine(BaseQueryEngine):
     def _generated(self, draft: _Draft, messages: list[ChatMessage]) -> Generator[tuple[str, bool]]:
         """Sentences as soon as they are complete, and whether each begins a line."""
         pieces = self.llm.stream_chat(messages)
-        text, sent = "", 0
+        text, sent, growing = "", 0, 0
         try:
             with draft.timed("generate", yields=True):
                 for piece in pieces:
                     text += piece.delta or ""
+                    if not ENDING.search(text, growing):
+                        continue
                     # The last one may still grow, or be followed by its marker.
-                    complete = sentences(text)[:-1]
-                    for sentence in complete[sent:]:
+                    found = sentences(text)
+                    for sentence in found[sent:-1]:
                         yield sentence.text, "\n" in text[: sentence.start].rstrip(" ")[-1:]
-                    sent = max(sent, len(complete))
+                    sent = max(sent, len(found) - 1)
+                    growing = found[-1].start if found else 0
             for sentence in sentences(text)[sent:]:
                 yield sentence.text, "\n" in text[: sentence.start].rstrip(" ")[-1:]
         finally:

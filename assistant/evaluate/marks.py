@@ -78,10 +78,10 @@ def contains(text: str, gold: str) -> bool:
 def grounded(answer: Answer, *, encode: cite.Encode | None = None) -> float:
     """Share of the answer's sentences that one of the passages they cite bears out."""
     parts = [cite.split_markers(part.text) for part in sentences(answer.text)]
+    sources = [cite.Source(passage.text, passage.title) for passage in answer.passages]
     held = sum(
         any(
-            cite.support(text, p.text, title=p.title, encode=encode).holds
-            for p in (answer.passages[m - 1] for m in markers if 1 <= m <= len(answer.passages))
+            cite.support(text, sources[m - 1], encode=encode).holds for m in markers if 1 <= m <= len(sources)
         )
         for text, markers in parts
     )

@@ -22,21 +22,8 @@ from assistant.retrieve.about import About
 from assistant.retrieve.scope import Scope
 from assistant.store import sources
 from assistant.store.search import Filters
-from assistant.surfaces import (
-    cli_customers,
-    cli_erase,
-    cli_escalations,
-    cli_eval,
-    cli_feedback,
-    cli_login,
-    cli_models,
-    cli_people,
-    cli_slack,
-    cli_sources,
-    cli_tickets,
-    cli_tune,
-)
 from assistant.surfaces.asking import Asking
+from assistant.surfaces.cli_groups import Groups
 from assistant.surfaces.terminal import (
     As,
     Customer,
@@ -53,26 +40,12 @@ from assistant.surfaces.terminal import (
 )
 
 app = typer.Typer(
+    cls=Groups,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Answers support questions from your documents, tickets and customers' history, with sources.",
 )
-app.add_typer(cli_sources.source, name="source")
-app.add_typer(cli_sources.failure, name="failures")
-app.add_typer(cli_people.people, name="people")
-app.add_typer(cli_login.login, name="login")
-app.add_typer(cli_customers.customer, name="customer")
-app.add_typer(cli_tickets.ticket, name="ticket")
-app.add_typer(cli_erase.erase, name="erase")
-app.add_typer(cli_escalations.escalation, name="escalation")
-app.add_typer(cli_feedback.feedback, name="feedback")
-app.add_typer(cli_feedback.gaps, name="gaps")
-app.add_typer(cli_feedback.documents, name="documents")
-app.add_typer(cli_models.models, name="models")
-app.add_typer(cli_eval.evaluation, name="eval")
-app.add_typer(cli_tune.tune, name="tune")
-app.add_typer(cli_slack.workspaces, name="slack")
 
 Public = Annotated[
     bool, typer.Option("--public", help="Use only what may be told to a customer: no internal notes.")
@@ -88,7 +61,7 @@ def up() -> None:
     """Run everything until Ctrl-C: database, broker, workers, scheduler. Restarts what dies."""
     from assistant.runtime.process import Process
     from assistant.runtime.up import environment, running, standard_processes
-    from assistant.surfaces import slack
+    from assistant.surfaces import cli_login, cli_models, slack
     from assistant.surfaces.api.serve import address
 
     config = settings()
@@ -160,6 +133,7 @@ def status(
 ) -> None:
     """What runs, and how far each source is."""
     from assistant.runtime.supervisor import read_status
+    from assistant.surfaces import cli_sources
 
     with opened() as assistant, assistant.database.writer() as connection:
         rows = sources.overview(connection)
@@ -243,6 +217,7 @@ def ask(
     as_json: Json = False,
 ) -> None:
     """Ask one question; the answer cites its sources or says that they don't have it."""
+    from assistant.surfaces import cli_escalations
     from assistant.surfaces.answers import as_json as answer_json
     from assistant.surfaces.answers import drain
 
@@ -280,6 +255,7 @@ def ask(
 @app.command()
 def chat(who: As = "", customer: Customer = "", public: Public = False) -> None:
     """A conversation: follow-up questions are understood from what was said before."""
+    from assistant.surfaces import cli_escalations
     from assistant.surfaces.answers import drain
 
     with opened() as assistant:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from assistant.model import Audience
-from assistant.retrieve import evidence
 from assistant.retrieve.scope import Scope
 from assistant.surfaces import drafting
 from assistant.surfaces.answers import as_json as answer_json
@@ -35,6 +34,8 @@ def show(number: Number, who: As = "", as_json: Json = False) -> None:
 @ticket.command("alike")
 def alike(number: Number, who: As = "", as_json: Json = False) -> None:
     """Have others had this? Their tickets, without saying whose, and what helped."""
+    from assistant.retrieve import evidence
+
     with opened() as assistant:
         principal = asker(assistant, who)
         asked = drafting.ticket(assistant, principal, number, Audience.INTERNAL)

@@ -114,6 +114,8 @@ _RULE = re.compile(r"\s*\|[\s:|-]*-[\s:|-]*$")
 _BAR = re.compile(r"(?<!\\)\|")
 _BROKEN = re.compile(r"^(?!\s*(?:\||[-*•‣]\s|\d{1,2}[.)]\s)).{40,}[\w,]$", re.S)
 """prose without an end"""
+ENDING = re.compile(r"[.!?…\n]")
+"""Where none of these is, no sentence ends."""
 _END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*(?:\s*\[\d+\])*\s+(?=[\"'“‘(]?[A-Z0-9À-Þ#*`])")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Mr|Mrs|Ms|Dr|St|No|Nr|approx|Inc|Ltd|Fig|ca|resp|Bros|Jr|Sr|Corp)\.|\b[A-Z]\.|^\d+\.)$"

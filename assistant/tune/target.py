@@ -53,17 +53,19 @@ def target(
 def borne_out(completion: str, passage: Passage, *, encode: cite.Encode) -> bool:
     """Whether a passage supports one of the completion's sentences."""
     lines = [cite.split_markers(line)[0] for line in completion.split("\n")]
-    return any(cite.support(line, passage.text, title=passage.title, encode=encode).holds for line in lines)
+    source = cite.Source(passage.text, passage.title)
+    return any(cite.support(line, source, encode=encode).holds for line in lines)
 
 
 def _supported(reference: str, shown: Sequence[Passage], encode: cite.Encode) -> list[str]:
     """The reference's sentences that hold, if those are most of it."""
     said = [without_greeting(part.readable) for part in sentences(clean(reference)) if not filler(part)]
     said = [text for text in said if len(stems(text)) > 2]
+    sources = [cite.Source(passage.text, passage.title) for passage in shown]
     lines: list[str] = []
     held = 0
     for text in said:
-        verified = cite.verify(text, shown, encode=encode)
+        verified = cite.verify(text, sources, encode=encode)
         if verified and not any(word in verified[0] for word in PLACEHOLDERS):
             held += len(text.split())
             lines.append(verified[0])

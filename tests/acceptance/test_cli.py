@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from assistant.model import Audience
 from assistant.runtime.up import running, standard_processes
 from assistant.surfaces.cli_sources import follow
 from assistant.surfaces.demo import add_sample
+from tests.acceptance.forks import Forks, forks
 
 SAMPLE = Path(__file__).parents[2] / "assistant" / "sample"
 MARA, INES, DALE = (
@@ -30,8 +31,17 @@ MARA, INES, DALE = (
 )
 
 
+@dataclass(frozen=True)
+class Desk:
+    """A running installation, and the command line on it."""
+
+    settings: Settings
+    env: Mapping[str, str]
+    forks: Forks
+
+
 @pytest.fixture(scope="module")
-def desk(folder: Path, embedded: Settings) -> Iterator[Settings]:
+def desk(folder: Path, embedded: Settings) -> Iterator[Desk]:
     """A running installation with the sample company synced."""
     settings = Settings(state=folder / "cli", models=embedded.models_folder)
 
@@ -40,23 +50,29 @@ def desk(folder: Path, embedded: Settings) -> Iterator[Settings]:
         assistant.migrate()
         assistant.close()
 
-    with running(settings, migrate=migrate, processes=standard_processes(settings), fast=True):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("DESKHAND_")} | {
+        "DESKHAND_STATE": str(settings.state),
+        "DESKHAND_MODELS": str(settings.models_folder),
+        "COLUMNS": "200",
+    }
+    with (
+        forks(env) as forked,
+        running(settings, migrate=migrate, processes=standard_processes(settings), fast=True),
+    ):
         assistant = Assistant(settings)
         for run_id in add_sample(assistant, SAMPLE):
             follow(assistant, run_id, quiet=True)
         assistant.close()
-        yield settings
+        yield Desk(settings, env, forked)
 
 
 def deskhand(
-    desk: Settings, *arguments: str, stdin: str = "", **extra: str
+    desk: Desk, *arguments: str, stdin: str = "", fresh: bool = False, **extra: str
 ) -> subprocess.CompletedProcess[str]:
-    env = {k: v for k, v in os.environ.items() if not k.startswith("DESKHAND_")} | {
-        "DESKHAND_STATE": str(desk.state),
-        "DESKHAND_MODELS": str(desk.models_folder),
-        "COLUMNS": "200",
-        **extra,
-    }
+    """`fresh`: with an interpreter of its own, as people have it; otherwise that was started already."""
+    env = {**desk.env, **extra}
+    if not fresh:
+        return desk.forks.run(arguments, stdin=stdin, env=env)
     return subprocess.run(
         [sys.executable, "-m", "assistant.surfaces.cli", *arguments],
         env=env,
@@ -73,11 +89,12 @@ def from_json(result: subprocess.CompletedProcess[str]) -> Any:
     return json.loads(result.stdout)
 
 
-def test_the_demo_questions_are_answered_from_the_right_sources(desk: Settings) -> None:
+def test_the_demo_questions_are_answered_from_the_right_sources(desk: Desk) -> None:
     questions = json.loads((SAMPLE / "demo.json").read_text())["questions"]
-    for item in questions:
+    for number, item in enumerate(questions):
         customer = ["--customer", item["customer"]] if item["customer"] else []
-        answer = from_json(deskhand(desk, "ask", item["question"], "--as", MARA, "--json", *customer))
+        asked = ("ask", item["question"], "--as", MARA, "--json", *customer)
+        answer = from_json(deskhand(desk, *asked, fresh=not number))
         if item["kind"] == "declined":
             assert answer["declined"]
             assert answer["passages"], "the nearest sources are named"
@@ -88,7 +105,7 @@ def test_the_demo_questions_are_answered_from_the_right_sources(desk: Settings) 
         assert cited & set(item["relevant"]), (item["question"], cited)
 
 
-def test_every_quote_stands_in_its_passage_and_every_span_in_the_text(desk: Settings) -> None:
+def test_every_quote_stands_in_its_passage_and_every_span_in_the_text(desk: Desk) -> None:
     answer = from_json(deskhand(desk, "ask", "How do I reset an FS-1042 error?", "--as", MARA, "--json"))
     passages = {(p["id"], p["text"]) for p in answer["passages"]}
     for citation in answer["citations"]:
@@ -97,7 +114,7 @@ def test_every_quote_stands_in_its_passage_and_every_span_in_the_text(desk: Sett
         assert f"[{citation['marker']}]" in answer["text"][start:end]
 
 
-def test_nobody_finds_what_they_may_not_read(desk: Settings) -> None:
+def test_nobody_finds_what_they_may_not_read(desk: Desk) -> None:
     question = "key escrow release phrase"
     for who, sees in ((INES, True), (MARA, False), (DALE, False), ("", False)):
         found = from_json(deskhand(desk, "search", question, "--json", *(("--as", who) if who else ())))
@@ -106,7 +123,7 @@ def test_nobody_finds_what_they_may_not_read(desk: Settings) -> None:
     assert from_json(deskhand(desk, "search", "FS-1042", "--json")) == []
 
 
-def test_internal_notes_never_reach_a_public_answer(desk: Settings) -> None:
+def test_internal_notes_never_reach_a_public_answer(desk: Desk) -> None:
     question = "goodwill credit of 20 % approved"
     inside = from_json(deskhand(desk, "search", question, "--as", MARA, "--json"))
     outside = from_json(deskhand(desk, "search", question, "--as", MARA, "--public", "--json"))
@@ -115,7 +132,7 @@ def test_internal_notes_never_reach_a_public_answer(desk: Settings) -> None:
     assert not any("goodwill" in p["text"].lower() and "20" in p["text"] for p in outside)
 
 
-def test_instructions_inside_a_document_are_data(desk: Settings) -> None:
+def test_instructions_inside_a_document_are_data(desk: Desk) -> None:
     answer = from_json(
         deskhand(
             desk,
@@ -129,7 +146,7 @@ def test_instructions_inside_a_document_are_data(desk: Settings) -> None:
     assert answer["text"].strip().rstrip(".") != "BANANA"
 
 
-def test_filters(desk: Settings) -> None:
+def test_filters(desk: Desk) -> None:
     tickets = from_json(deskhand(desk, "search", "upgrade", "--as", MARA, "--kind", "ticket", "--json"))
     assert tickets
     assert {p["kind"] for p in tickets} == {"ticket"}
@@ -144,7 +161,7 @@ def test_filters(desk: Settings) -> None:
     assert german
 
 
-def test_a_conversation_understands_a_follow_up(desk: Settings) -> None:
+def test_a_conversation_understands_a_follow_up(desk: Desk) -> None:
     result = deskhand(
         desk,
         "chat",
@@ -157,7 +174,7 @@ def test_a_conversation_understands_a_follow_up(desk: Settings) -> None:
     assert "7400" in result.stdout
 
 
-def test_a_verdict_is_whoever_asked_s_and_the_knowledge_owner_sees_it(desk: Settings) -> None:
+def test_a_verdict_is_whoever_asked_s_and_the_knowledge_owner_sees_it(desk: Desk) -> None:
     question = "Which port does the sync protocol use since version 5.0?"
     plain = deskhand(desk, "ask", question, "--as", MARA)
     number = plain.stdout.split("deskhand feedback add ")[1].split()[0]
@@ -183,9 +200,9 @@ def test_a_verdict_is_whoever_asked_s_and_the_knowledge_owner_sees_it(desk: Sett
         assert "mara" not in shown.stdout.lower(), "not by whom"
 
 
-def answered(desk: Settings) -> str:
+def answered(desk: Desk) -> str:
     """Number of a ticket that a reply can be drafted for."""
-    assistant = Assistant(desk)
+    assistant = Assistant(desk.settings)
     asker = assistant.principal(MARA)
     try:
         for line in (SAMPLE / "tickets.jsonl").read_text().splitlines()[-40:]:
@@ -200,7 +217,7 @@ def answered(desk: Settings) -> str:
     raise AssertionError("no ticket of the sample can be answered")
 
 
-def test_drafts_and_gaps_are_counted(desk: Settings) -> None:
+def test_drafts_and_gaps_are_counted(desk: Desk) -> None:
     for who in (MARA, INES):
         asked = deskhand(desk, "ask", "How do I install the server on FreeBSD?", "--as", who, "--json")
         assert from_json(asked)["declined"]
@@ -219,8 +236,8 @@ def test_drafts_and_gaps_are_counted(desk: Settings) -> None:
     assert every["answers"] > every["declined"] >= 2
 
 
-def test_status_and_lists_are_json_for_scripts(desk: Settings) -> None:
-    status = from_json(deskhand(desk, "status", "--json"))
+def test_status_and_lists_are_json_for_scripts(desk: Desk) -> None:
+    status = from_json(deskhand(desk, "status", "--json", fresh=True))
     assert {p["name"] for p in status["processes"]} >= {"postgres", "valkey", "sync", "ingest", "beat"}
     rows = {row["name"]: row for row in status["sources"]}
     assert rows["fernhill-files"]["documents"] == len(
@@ -234,7 +251,7 @@ def test_status_and_lists_are_json_for_scripts(desk: Settings) -> None:
     assert all(c["ok"] for c in from_json(deskhand(desk, "doctor", "--json")))
 
 
-def test_a_source_comes_fails_in_part_is_retried_and_goes(desk: Settings, folder: Path) -> None:
+def test_a_source_comes_fails_in_part_is_retried_and_goes(desk: Desk, folder: Path) -> None:
     share = folder / "share"
     share.mkdir()
     (share / "good.md").write_text("# Zebra crossing\n\nThe zebra protocol listens on port 4711.\n")
@@ -297,7 +314,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_gets_a_sentence(desk: Settings, name: str) -> None:
+def test_bad_input_gets_a_sentence(desk: Desk, name: str) -> None:
     arguments, expected = BAD[name]
     result = deskhand(desk, *arguments)
     assert result.returncode not in (0, 70), result.stdout + result.stderr
@@ -321,7 +338,7 @@ ENVIRONMENTS = {
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_bad_environment_gets_a_sentence(desk: Settings, name: str) -> None:
+def test_bad_environment_gets_a_sentence(desk: Desk, name: str) -> None:
     environment, expected = ENVIRONMENTS[name]
     result = deskhand(desk, "ask", "Which port does the sync protocol use?", "--as", MARA, **environment)
     assert result.returncode not in (0, 70), result.stdout + result.stderr
@@ -330,17 +347,17 @@ def test_bad_environment_gets_a_sentence(desk: Settings, name: str) -> None:
     assert expected in result.stderr
 
 
-def test_a_wrong_password_is_said_without_showing_it(desk: Settings) -> None:
-    url = servers.database_url(desk)
+def test_a_wrong_password_is_said_without_showing_it(desk: Desk) -> None:
+    url = servers.database_url(desk.settings)
     user, _, rest = url.partition("://")[2].partition(":")
     wrong = f"postgresql://{user}:wr0ng{rest[rest.index('@') :]}"
-    result = deskhand(desk, "status", DESKHAND_DATABASE_URL=wrong)
+    result = deskhand(desk, "status", fresh=True, DESKHAND_DATABASE_URL=wrong)
     assert result.returncode == 1
     assert "password" in result.stderr
     assert "wr0ng" not in result.stderr
 
 
-def test_not_running_says_how_to_start(desk: Settings, tmp_path: Path) -> None:
-    result = deskhand(desk, "status", DESKHAND_STATE=str(tmp_path / "empty"))
+def test_not_running_says_how_to_start(desk: Desk, tmp_path: Path) -> None:
+    result = deskhand(desk, "status", fresh=True, DESKHAND_STATE=str(tmp_path / "empty"))
     assert result.returncode == 1
     assert "deskhand up" in result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,7 @@ class Outcome:
     """empty: it gave text"""
     seconds: float
     memory: int
-    """bytes of the parser's processes, and what this one has grown by"""
+    """bytes that the parser's processes hold for themselves, and what this one has grown by"""
 
 
 def _document(file: Path) -> SourceDocument:
@@ -57,9 +58,16 @@ def _document(file: Path) -> SourceDocument:
 
 
 def _memory() -> dict[int, int]:
-    """Bytes by process: this one, which other tests filled before, and its children."""
+    """Bytes by process: this one, which other tests filled before, and its children.
+
+    Without what processes share: libraries, and all that a child has of us until it becomes another program.
+    """
     us = psutil.Process()
-    return {process.pid: process.memory_info().rss for process in (us, *us.children())}
+    found: dict[int, int] = {}
+    for process in (us, *us.children()):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            found[process.pid] = process.memory_full_info().uss
+    return found
 
 
 def _parsed(parser: Parser, file: Path, before: dict[int, int]) -> Outcome:

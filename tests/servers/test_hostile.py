@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
+from pydantic import SecretStr
 
 from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.retrieve.scope import Scope
+from tests.conftest import cloned
 from tests.hostile import AGENT, Desk, Parrot, ask, fill, leaked, probes
 
 
+@pytest.fixture(scope="module")
+def filled(embedded: Settings, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """Nothing that is asked of it changes it, so it is indexed once."""
+    with cloned(embedded, template) as url:
+        assistant = Assistant(
+            Settings(
+                state=tmp_path_factory.mktemp("hostile"),
+                models=embedded.models,
+                database_url=SecretStr(url),
+                generator="echo",
+            )
+        )
+        yield fill(assistant, random.Random(1))
+        assistant.close()
+
+
 @pytest.fixture
-def desk(settings: Settings) -> Iterator[Desk]:
-    assistant = Assistant(settings)
-    yield fill(assistant, random.Random(1))
-    assistant.close()
+def desk(filled: Desk) -> Desk:
+    """With counters of its own."""
+    return replace(filled)
 
 
 @pytest.mark.parametrize("generator", [None, Parrot()], ids=["quoting", "a generator that repeats all"])

@@ -26,6 +26,7 @@ def report(settings: Settings) -> dict[str, Check]:
     return checks
 
 
+@pytest.mark.timeout(300)
 def test_everything_up_is_everything_well(folder: Path, embedded: Settings) -> None:
     settings = Settings(state=folder / "whole", models=embedded.models, generator="echo", worker_processes=1)
     try:
@@ -39,7 +40,7 @@ def test_everything_up_is_everything_well(folder: Path, embedded: Settings) -> N
         assistant.close()
 
     with running(settings, migrate=migrate, processes=standard_processes(settings), fast=True):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         checks = report(settings)
         while failed := [check for check in checks.values() if not check.ok]:
             assert time.monotonic() < deadline, failed

@@ -119,7 +119,7 @@ def test_a_row_of_a_table_is_quoted_with_its_columns_named_and_cited_as_it_stand
     row = next(s for s in stretches if s.quotes[0].startswith("|"))
     assert row.sentences == ("Port: 7420; Protocol: tcp; Used for: Sync protocol (TLS 1.3)",)
     assert row.quotes == ("| 7420 | tcp | Sync protocol (TLS 1.3) |",)
-    assert cite.support(row.sentences[0], PORTS).holds
+    assert cite.support(row.sentences[0], cite.Source(PORTS)).holds
 
 
 def test_the_sentence_that_completes_another_is_quoted_with_it():

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from assistant.answer import cite
-from assistant.model import Kind, Passage
-from assistant.text.sentences import clean, safe_url, sentences
+from assistant.answer.cite import Source
+from assistant.text.sentences import ENDING, clean, safe_url, sentences
 
 TEXT = (
     "Compacting removes deleted messages from the disk. Right-click the folder and choose Compact. "
@@ -17,8 +17,8 @@ TEXT = (
 )
 
 
-def passage(text: str = TEXT, title: str = "Compacting folders") -> Passage:
-    return Passage(1, 1, text, title, "https://kb.example/1", Kind.DOCUMENT, 1.0)
+def passage(text: str = TEXT, title: str = "Compacting folders") -> Source:
+    return Source(text, title)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def passage(text: str = TEXT, title: str = "Compacting folders") -> Passage:
     ],
 )
 def test_what_the_passage_says_is_supported_and_quoted(sentence):
-    found = cite.support(sentence, TEXT)
+    found = cite.support(sentence, Source(TEXT))
     assert found.holds, found.reason
     assert found.quote
     assert found.quote in clean(TEXT)
@@ -57,7 +57,7 @@ def test_what_the_passage_says_is_supported_and_quoted(sentence):
     ],
 )
 def test_what_it_does_not_say_is_not(sentence, why):
-    assert why in cite.support(sentence, TEXT).reason
+    assert why in cite.support(sentence, Source(TEXT)).reason
     assert cite.verify(f"{sentence} [1]", [passage()]) is None
 
 
@@ -93,9 +93,11 @@ def test_embeddings_let_a_paraphrase_pass_but_never_a_wrong_number():
 
     sentence = "Compacting erases deleted messages physically from the disk."
     loose = "Compacting wipes mails you erased, physically, from disk, deleted messages go."
-    assert cite.support(loose, TEXT).holds is False
-    assert cite.support(sentence, TEXT, encode=same).holds
-    assert not cite.support("Compacting erases 99 deleted messages from the disk.", TEXT, encode=same).holds
+    assert cite.support(loose, Source(TEXT)).holds is False
+    assert cite.support(sentence, Source(TEXT), encode=same).holds
+    assert not cite.support(
+        "Compacting erases 99 deleted messages from the disk.", Source(TEXT), encode=same
+    ).holds
 
 
 HOSTILE = [
@@ -173,3 +175,14 @@ def test_sentences_keep_abbreviations_versions_and_list_items_whole():
 def test_sentence_offsets_are_true_for_any_text(text):
     for part in sentences(text):
         assert text[part.start : part.end] == part.text
+
+
+@given(st.text(alphabet="aB1. \n-|(!?…[]*", max_size=60))
+def test_a_text_that_grows_gets_no_new_sentence_without_an_ending(text):
+    count = growing = 0
+    for end in range(1, len(text) + 1):
+        found = sentences(text[:end])
+        if ENDING.search(text[:end], growing):
+            count, growing = max(count, len(found) - 1), found[-1].start if found else 0
+        else:
+            assert len(found) - 1 <= count

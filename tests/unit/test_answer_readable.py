@@ -46,7 +46,7 @@ def test_a_greeting_is_no_part_of_the_sentence_and_what_is_left_still_holds():
     (stretch,) = quoted("Why is the block store full?", [reply(text)])
     assert stretch.sentences == ("Look at the second number: the block store has 0.4 % inodes.",)
     assert stretch.quotes[0] in text
-    assert cite.support(stretch.sentences[0], text).holds
+    assert cite.support(stretch.sentences[0], cite.Source(text)).holds
 
 
 @pytest.mark.parametrize(

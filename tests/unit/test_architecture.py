@@ -185,6 +185,19 @@ def test_serving_loads_no_torch() -> None:
     assert run.stdout.split() == [], "serving imports these"
 
 
+def test_a_command_that_asks_no_model_loads_no_framework() -> None:
+    """LlamaIndex and LangChain take seconds to import, and `deskhand status` answers at once."""
+    program = (
+        "import sys, assistant.surfaces.cli, assistant.surfaces.cli_sources\n"
+        "print(*{name.partition('.')[0] for name in sys.modules} & {'llama_index', 'langchain_core', 'openvino'})"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == []
+
+
 def test_nothing_reports_home(tmp_path: Path) -> None:
     """OpenVINO's telemetry sends an event to an analytics service at import, and leaves an id in the home."""
     program = (

@@ -150,7 +150,8 @@ def test_a_command_exists(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert program in tomllib.loads((PROJECT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
         command_group: Any = typer.main.get_command(command_line)
         for word in rest:
-            command_group = command_group.commands[word]
+            command_group = command_group.get_command(None, word)
+            assert command_group, command
 
 
 def test_the_processes_are_those_of_an_installation() -> None:

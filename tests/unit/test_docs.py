@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -44,11 +45,11 @@ def without_code(document: str) -> str:
     return re.sub(r"^```.*?^```$", "", document, flags=re.MULTILINE | re.DOTALL)
 
 
-def commands(command: click.Command, name: str = "deskhand") -> Iterator[tuple[str, click.Command]]:
+def commands(command: Any, name: str = "deskhand") -> Iterator[tuple[str, click.Command]]:
     """Every command that does something, with its full name."""
-    if isinstance(command, click.Group) or hasattr(command, "commands"):
-        for word, below in command.commands.items():  # pyright: ignore[reportAttributeAccessIssue]
-            yield from commands(below, f"{name} {word}")
+    if hasattr(command, "list_commands"):
+        for word in command.list_commands(None):
+            yield from commands(command.get_command(None, word), f"{name} {word}")
     else:
         yield name, command
 
