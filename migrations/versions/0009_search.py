@@ -46,7 +46,7 @@ begin
      order by c.updated_at desc, c.id desc limit k)) f
   order by f.updated_at desc, f.id desc limit k;
 end $$;
-comment on function said is 'of the reader''s own conversations the last k before a place with the pattern in title or text';
+comment on function said is 'own conversations with the pattern in title or text, the last k before a place';
 grant execute on function said to deskhand_reader;
 """
 
