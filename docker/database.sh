@@ -10,5 +10,6 @@ create role deskhand login createrole password :'password';
 create database deskhand owner deskhand;
 \connect deskhand
 create extension vector schema public;
+create extension pg_trgm schema public;
 alter role :"superuser" password null;
 SQL

@@ -858,13 +858,17 @@ returning id
 
 -- name: conversation_page
 -- Of the reader's own, those last talked in first. Drafts are kept for what becomes of their tickets, not to go on with.
+-- What a policy is asked about (customers, links) is looked up for the rows of the page alone.
 select c.id, c.title, c.created_at, c.updated_at, c.customer_id, coalesce(k.name, '') as customer,
   exists (select from share s where s.conversation_id = c.id) as shared
-from conversation c left join customer k on k.id = c.customer_id
-where c.principal_id = nullif(current_setting('deskhand.principal', true), '') and c.surface <> 'draft'
-  and (%(before)s::timestamptz is null or (c.updated_at, c.id) < (%(before)s, %(id)s::uuid))
-  and (%(pattern)s::text is null or c.title ilike %(pattern)s or c.id in (select said(%(pattern)s)))
-order by c.updated_at desc, c.id desc limit %(limit)s
+from (
+  select * from conversation
+  where principal_id = nullif(current_setting('deskhand.principal', true), '') and surface <> 'draft'
+    and (%(before)s::timestamptz is null or (updated_at, id) < (%(before)s, %(id)s::uuid))
+    and (%(pattern)s::text is null or id in (select said(%(pattern)s, %(before)s, %(id)s::uuid, %(limit)s::int)))
+  order by updated_at desc, id desc limit %(limit)s
+) c left join customer k on k.id = c.customer_id
+order by c.updated_at desc, c.id desc
 
 -- name: conversation_rename
 update conversation set title = %(title)s where id = %(id)s returning id

@@ -50,6 +50,7 @@ def _prepare(connection: psycopg.Connection) -> None:
             connection.execute(sql.SQL("create role {} nologin").format(name))
         connection.execute(sql.SQL("grant {} to current_user with set true").format(name))
     connection.execute("create extension if not exists vector schema public")
+    connection.execute("create extension if not exists pg_trgm schema public")
     row = connection.execute("select extversion from pg_extension where extname = 'vector'").fetchone()
     version = str(row[0]) if row else "0"
     if tuple(int(n) for n in version.split(".")[:2]) < MINIMUM_PGVECTOR:
@@ -90,7 +91,12 @@ def migrate(url: str, revision: str = "head") -> None:
         raise ConfigError(
             f"The database user may not prepare the database ({error.diag.message_primary}). Nothing was "
             "changed. Give it CREATEROLE and ownership of the database, and let an administrator run "
-            "`create extension vector` in it once."
+            "`create extension vector` and `create extension pg_trgm` in it once."
+        ) from error
+    except psycopg.errors.FeatureNotSupported as error:
+        raise ConfigError(
+            f"The database's server lacks an extension ({error.diag.message_primary}). Nothing was changed. Install "
+            "pgvector, or PostgreSQL's own contrib package for pg_trgm, there and run `deskhand migrate` again."
         ) from error
     except psycopg.OperationalError as error:
         raise NotRunning(explain(error)) from error

@@ -249,6 +249,33 @@ def slack(found: dict[str, Any]) -> str:
     )
 
 
+def web(found: dict[str, Any]) -> str:
+    def times(of: dict[str, float]) -> str:
+        return f"{of['p50']:.3f} / {of['p95']:.3f}" if of["count"] else "–"
+
+    asked = [[people, *(times(of) for of in moments.values())] for people, moments in found["people"].items()]
+    seen = [
+        [line, "empty" if cache == "cold" else "full", f"{of['kB']['p50']:.0f}"]
+        + [times(of[what]) for what in ("first paint", "first contentful paint", "list shown")]
+        for line, caches in found["visits"].items()
+        for cache, of in caches.items()
+    ]
+    sizes = [[when, of["rss"], of["pss"]] for when, of in found["memory"].items()]
+    return (
+        "## The web chat\n\nSeconds, p50 / p95, over HTTP against `deskhand up` with the sample company and the "
+        "settings as shipped: from submitting a question until its first status, source and word, and its end. So "
+        "many people ask at the same moment, each something else, and again when all have their answers."
+        f"{' ' + found['remark'] if 'remark' in found else ''}\n\n    python -m tests.bench.bench_web\n\n"
+        + table(["at once", "first status", "first source", "first word", "whole answer"], asked)
+        + f"\n\nSomebody with {found['conversations']:,} conversations: a page of the list, and its search.\n\n"
+        + table(["", "p50 / p95"], [[what, times(of)] for what, of in found["list"].items()])
+        + "\n\nTheir first page in Chromium, what it weighs on the line (kB) and when it shows something.\n\n"
+        + table(["line", "cache", "kB", "first paint", "first contentful paint", "the list"], seen)
+        + "\n\nMemory of the web process, MB.\n\n"
+        + table(["", "RSS", "PSS"], sizes)
+    )
+
+
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "retrieval": retrieval,
     "sync": sync,
@@ -260,6 +287,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "listing": listing,
     "schedule": turns,
     "storm": storm,
+    "web": web,
     "leaks": leaks,
     "history-": history,
     "hostile": hostile,

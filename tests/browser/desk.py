@@ -23,8 +23,10 @@ from assistant.store.logins import Role
 from assistant.surfaces.api.serve import address
 from assistant.surfaces.demo import add_sample
 from tests import vllm
+from tests.browser import provider
 from tests.installation import Installation, wait
 from tests.paths import MODELS, PROJECT, SAMPLE
+from tests.servers.ports import free_port
 
 MARA, TOMASZ, INES, PRIYA, DALE = (
     "mara.lindqvist@fernhill.example",
@@ -112,30 +114,46 @@ def running(folder: Path) -> Generator[Desk]:
         gate.wait(60)
         return copied(request)
 
-    with vllm.serving("writer", [], say) as server:
+    port = free_port()
+    with (
+        vllm.serving("writer", [], say) as server,
+        provider.serving(f"http://127.0.0.1:{port}/api/v1/oidc/sso/callback", folder) as issuer,
+    ):
         settings = Settings(
             state=folder / "browser",
             models=MODELS,
             generator="openai:writer",
             generator_base_url=server.url,
             generator_api_key="none",  # type: ignore[arg-type] - pydantic makes a secret of it
+            web_port=port,
+            oidc_issuer=issuer,
+            oidc_client_id=provider.CLIENT,
+            oidc_client_secret=provider.SECRET,  # type: ignore[arg-type] - the same
+            oidc_roles="it=admin, kb=owner, desk=agent",
             log_level="WARNING",
         )
-        command = [sys.executable, "-c", "from assistant.surfaces.cli import main; main()", "up"]
-        env = environment(settings) | {"PYTHONPATH": str(PROJECT)}
-        with (folder / "up.log").open("wb") as log:
-            up = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=folder)
-        try:
-            wait(
-                lambda: answers(settings), what=f"the start of deskhand up ({folder / 'up.log'})", seconds=600
-            )
-            desk = Desk(address(settings.state), settings, Model(server, gate), up)
-            _fill(desk)
-            yield desk
-        finally:
-            gate.set()
-            up.terminate()
-            up.wait(30)
+        with up(settings, folder) as process:
+            desk = Desk(address(settings.state), settings, Model(server, gate), process)
+            try:
+                _fill(desk)
+                yield desk
+            finally:
+                gate.set()
+
+
+@contextmanager
+def up(settings: Settings, folder: Path) -> Generator[subprocess.Popen[bytes]]:
+    """`deskhand up` with these settings, once its web server answers; its log is in `folder`."""
+    command = [sys.executable, "-c", "from assistant.surfaces.cli import main; main()", "up"]
+    env = environment(settings) | {"PYTHONPATH": str(PROJECT)}
+    with (folder / "up.log").open("wb") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=folder)
+    try:
+        wait(lambda: answers(settings), what=f"the start of deskhand up ({folder / 'up.log'})", seconds=600)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def answers(settings: Settings) -> bool:

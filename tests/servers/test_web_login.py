@@ -45,6 +45,13 @@ def test_the_cookie_is_for_the_server_alone(url: str) -> None:
     assert response.headers["Content-Security-Policy"].startswith("default-src 'self';")
 
 
+def test_the_apps_files_are_compressed_and_no_answer_of_the_api_is(url: str) -> None:
+    assert httpx.get(url).headers["Content-Encoding"] == "gzip"
+    with signed_in(url, MARA) as client:
+        page = client.get("/api/v1/conversations").raise_for_status()
+        assert "Content-Encoding" not in page.headers
+
+
 def test_behind_a_proxy_that_speaks_tls_browsers_are_told(settings: Settings, database: Database) -> None:
     let_in(database, MARA)
     with serving(settings.model_copy(update={"web_url": "https://desk.example"})) as address:

@@ -9,6 +9,7 @@ import redis
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import JSONResponse
 
 from assistant import servers, traces
@@ -89,7 +90,8 @@ def create(settings: Settings) -> FastAPI:
     api.add_exception_handler(UnicodeEncodeError, _no_text)
     api.add_exception_handler(Exception, _unforeseen)
     if STATIC.is_dir():
-        api.mount("/", Pages(directory=STATIC, html=True))
+        # The app's files alone: what an answer of the API weighs would tell of secrets that stand beside a text.
+        api.mount("/", GZipMiddleware(Pages(directory=STATIC, html=True)))
     return api
 
 
