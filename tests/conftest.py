@@ -26,7 +26,7 @@ from tests.conformance.results import pytest_runtest_logreport as pytest_runtest
 from tests.conformance.results import pytest_sessionfinish as pytest_sessionfinish
 
 PROJECT = Path(__file__).parents[1]
-collect_ignore = [] if find_spec("playwright") else ["browser"]
+collect_ignore = [] if find_spec("playwright") else ["browser", "slack"]
 """without the extra [browser], which `make test-browser` installs"""
 TEMPLATE = "template_deskhand"
 _numbers = itertools.count(1)
