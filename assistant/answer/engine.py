@@ -8,10 +8,7 @@ shown is never taken back.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from enum import StrEnum
 
 import structlog
@@ -23,21 +20,18 @@ from llama_index.core.base.response.schema import Response
 from llama_index.core.prompts.mixin import PromptMixinType
 from llama_index.core.schema import QueryBundle
 
-from assistant import metrics, traces
-from assistant.answer import abstain, cite, disagree, extract, prompt, rewrite
+from assistant import traces
+from assistant.answer import abstain, cite, disagree, extract, prompt, rewrite, tell
+from assistant.answer.events import Done, Event, Sources, Status
+from assistant.answer.growing import Growing
 from assistant.errors import ModelBusy
 from assistant.generate import base
-from assistant.model import TIMELINE, Answer, Citation, Passage, Turn
-from assistant.retrieve.cues import Listing, cues
+from assistant.model import TIMELINE, Answer, Turn
+from assistant.retrieve.cues import cues
 from assistant.retrieve.nodes import from_node, to_node
-from assistant.text.sentences import ENDING, clean, safe_url, sentences
+from assistant.text.sentences import ENDING, sentences
 
 log = structlog.get_logger()
-
-NEAREST = 3
-"""Sources a refusal names."""
-NEAR, NEAR_SHARE = 0.45, 0.8
-"""What a customer's ticket must score, absolutely and beside the best passage, to be told instead of an answer."""
 
 OTHERWISE = "A document says otherwise, and counts more than a ticket:"
 
@@ -47,104 +41,6 @@ class Strategy(StrEnum):
     """the sources' own sentences; the generator is not asked"""
     WRITE = "write"
     """the generator's sentences, those that hold"""
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    step: str
-    """`searching`, `reading` or `answering`"""
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """What the answer may cite: marker n is the n-th."""
-
-    passages: tuple[Passage, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TextDelta:
-    """Verified text to append to what was sent before, and what it cites."""
-
-    text: str
-    citations: tuple[Citation, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    answer: Answer
-
-
-Event = Status | Sources | TextDelta | Done
-
-
-@dataclass(slots=True)
-class _Draft:
-    """An answer as it grows."""
-
-    question: str
-    model: str
-    span: traces.Answering
-    text: str = ""
-    citations: list[Citation] = field(default_factory=list[Citation])
-    passages: tuple[Passage, ...] = ()
-    confidence: float = 0.0
-    timings: dict[str, float] = field(default_factory=dict[str, float])
-    started: float = field(default_factory=time.monotonic)
-
-    def add(self, sentence: str, held: Sequence[tuple[int, str]], *, line: bool) -> TextDelta:
-        """Append a verified sentence (markers included) and its citations."""
-        gap = ("\n" if line else " ") if self.text else ""
-        start = len(self.text) + len(gap)
-        self.timings.setdefault("first_token", time.monotonic() - self.started)
-        self.text += gap + sentence
-        cited = tuple(
-            Citation(marker, self.passages[marker - 1], quote, (start, len(self.text)))
-            for marker, quote in held
-        )
-        self.citations += cited
-        return TextDelta(gap + sentence, cited)
-
-    @contextmanager
-    def timed(self, step: str, *, yields: bool = False) -> Generator[None]:
-        """Time a step. `yields`: whoever drains the answer gets to run in between."""
-        start = time.monotonic()
-        try:
-            with self.span.step(step, yields=yields):
-                yield
-        finally:
-            self.timings[step] = self.timings.get(step, 0.0) + time.monotonic() - start
-
-    def done(self, refusal: str = "") -> Done:
-        log.info(
-            "answer.done",
-            passages=len(self.passages),
-            citations=len(self.citations),
-            confidence=round(self.confidence, 3),
-            refused=bool(refusal),
-        )
-        self.span.tell(
-            self.text,
-            model=self.model,
-            passages=len(self.passages),
-            citations=len(self.citations),
-            confidence=self.confidence,
-            declined=bool(refusal),
-        )
-        whole = time.monotonic() - self.started
-        metrics.answered(declined=bool(refusal), first=self.timings.get("first_token"), whole=whole)
-        return Done(
-            Answer(
-                text=self.text,
-                citations=tuple(self.citations),
-                confidence=self.confidence,
-                refusal=refusal,
-                passages=self.passages,
-                question=self.question,
-                model=self.model,
-                timings=self.timings,
-            )
-        )
 
 
 class DeskQueryEngine(BaseQueryEngine):
@@ -189,7 +85,7 @@ class DeskQueryEngine(BaseQueryEngine):
         when too many are being answered.
         """
         question = rewrite.checked(question, self.question_max_chars)
-        draft = _Draft(question, base.name(self.model), traces.Answering(question))
+        draft = Growing(question, base.name(self.model), traces.Answering(question))
         try:
             yield from self._answered(draft, history)
         except Exception as error:
@@ -198,7 +94,7 @@ class DeskQueryEngine(BaseQueryEngine):
         finally:
             draft.span.end()
 
-    def _answered(self, draft: _Draft, history: Sequence[Turn]) -> Generator[Event]:
+    def _answered(self, draft: Growing, history: Sequence[Turn]) -> Generator[Event]:
         yield Status("searching")
         with draft.timed("rewrite"):
             draft.question = self._standalone(draft.question, history)
@@ -207,11 +103,11 @@ class DeskQueryEngine(BaseQueryEngine):
             draft.passages = tuple(from_node(node) for node in nodes)
         yield Sources(draft.passages)
         if not draft.passages:
-            yield from _decline(draft, "nothing was found")
+            yield from tell.decline(draft, "nothing was found")
             return
         listing = cues(draft.question).listing
         if listing and all(p.role == TIMELINE for p in draft.passages):
-            yield from _listed(draft, listing)
+            yield from tell.listed(draft, listing)
             return
         yield Status("reading")
         with draft.timed("read"):
@@ -221,7 +117,8 @@ class DeskQueryEngine(BaseQueryEngine):
         # Of what would not be sure enough even if the generator answered it is not asked.
         sure = abstain.moved(draft.confidence, self.trust.answers)
         if sure < self.threshold:
-            yield from _decline(draft, f"confidence {sure:.2f} is below {self.threshold:.2f}")
+            reason = f"confidence {sure:.2f} is below {self.threshold:.2f}"
+            yield from tell.decline(draft, reason, candidates)
             return
         yield Status("answering")
         if self.strategy is Strategy.WRITE:
@@ -231,11 +128,11 @@ class DeskQueryEngine(BaseQueryEngine):
                 raise  # it will be free in a moment, and then answer as it always does
             except Exception as error:  # whatever a provider raises, the sources are still there to be quoted
                 log.warning("generate.failed", error=type(error).__name__)
-                refusal = "" if draft.text else (yield from _quote(draft, candidates))
+                refusal = "" if draft.text else (yield from tell.quote(draft, candidates))
         else:
-            refusal = yield from _quote(draft, candidates)
+            refusal = yield from tell.quote(draft, candidates)
         if refusal:
-            yield from _decline(draft, refusal)
+            yield from tell.decline(draft, refusal, candidates)
             return
         yield from self._otherwise(draft)
         yield draft.done()
@@ -253,7 +150,7 @@ class DeskQueryEngine(BaseQueryEngine):
                     return written
         return rewrite.carry_over(question, history)
 
-    def _write(self, draft: _Draft, candidates: Sequence[extract.Candidate]) -> Generator[Event, None, str]:
+    def _write(self, draft: Growing, candidates: Sequence[extract.Candidate]) -> Generator[Event, None, str]:
         """The generator's sentences as they hold; returns why there is no answer, or nothing."""
         limits = base.limits(self.model)
         messages, sources = prompt.answering(
@@ -285,9 +182,9 @@ class DeskQueryEngine(BaseQueryEngine):
             return ""
         # It is mistaken at times, too: where retrieval is surer than that, the sources are quoted.
         draft.confidence = abstain.moved(found, self.trust.declines)
-        return declined if draft.confidence <= self.threshold else (yield from _quote(draft, candidates))
+        return declined if draft.confidence <= self.threshold else (yield from tell.quote(draft, candidates))
 
-    def _otherwise(self, draft: _Draft) -> Generator[Event]:
+    def _otherwise(self, draft: Growing) -> Generator[Event]:
         """A document's sentence that says other numbers than a ticket which the answer rests on."""
         if self.encode is None:
             return
@@ -299,7 +196,7 @@ class DeskQueryEngine(BaseQueryEngine):
                 marked = cite.with_markers(f"{OTHERWISE} {sentence}", [marker])
                 yield draft.add(marked, [(marker, sentence)], line=True)
 
-    def _generated(self, draft: _Draft, messages: list[ChatMessage]) -> Generator[tuple[str, bool]]:
+    def _generated(self, draft: Growing, messages: list[ChatMessage]) -> Generator[tuple[str, bool]]:
         """Sentences as soon as they are complete, and whether each begins a line."""
         pieces = self.llm.stream_chat(messages)
         text, sent, growing = "", 0, 0
@@ -333,66 +230,3 @@ class DeskQueryEngine(BaseQueryEngine):
 
     def _get_prompt_modules(self) -> PromptMixinType:
         return {}
-
-
-def _quote(draft: _Draft, candidates: Sequence[extract.Candidate]) -> Generator[Event, None, str]:
-    for stretch in extract.choose(candidates, question=draft.question):
-        for sentence, quote, line in zip(stretch.sentences, stretch.quotes, stretch.breaks, strict=True):
-            marked = cite.with_markers(sentence, [stretch.marker])
-            yield draft.add(marked, [(stretch.marker, quote)], line=line)
-    return "" if draft.text else "nothing in the sources could be quoted"
-
-
-def _listed(draft: _Draft, listing: Listing) -> Generator[Event]:
-    """What is open for a customer, what was tried with them or what helped others: each ticket's lines, dated."""
-    draft.confidence = 1.0
-    for marker, passage in enumerate(draft.passages, 1):
-        facts, *lines = clean(passage.text).split("\n")
-        if listing is Listing.OPEN:
-            if passage.outcome == "solved":
-                continue
-            lines = lines[-1:]
-        heading = cite.with_markers(f"{_title(passage)}. {facts}", [marker])
-        yield draft.add(heading, [(marker, facts)], line=True)
-        for line in lines:
-            yield draft.add(cite.with_markers(f"- {line}", [marker]), [(marker, line)], line=True)
-    if not draft.text:
-        draft.text = "Nothing is open for this customer among the tickets you may read."
-        yield TextDelta(draft.text)
-    yield draft.done()
-
-
-def _decline(draft: _Draft, reason: str) -> Generator[Event]:
-    """Say that the sources don't have it, tell the nearest ones and offer a person."""
-    draft.citations.clear()
-    draft.text = "I could not find the answer to this in the sources I may read."
-    if near := _nearest_of_customer(draft.passages):
-        passage = draft.passages[near - 1]
-        draft.text += f"\nNearest in this customer's history, {_title(passage)}:"
-        for line in clean(passage.text).split("\n"):
-            draft.add(cite.with_markers(f"- {line}", [near]), [(near, line)], line=True)
-    lines = [draft.text]
-    nearest: dict[str, str] = {}
-    for passage in draft.passages:
-        nearest.setdefault(_title(passage), safe_url(passage.url))
-    if nearest:
-        lines.append("The nearest I found:")
-        lines += [
-            f"- {title}: {url}" if url else f"- {title}" for title, url in list(nearest.items())[:NEAREST]
-        ]
-    lines += ["", "Shall I hand this over to a person?"]  # else Markdown takes it for the last one's
-    draft.text = "\n".join(lines)
-    yield TextDelta(draft.text)
-    yield draft.done(refusal=reason)
-
-
-def _title(passage: Passage) -> str:
-    return " ".join(clean(passage.title).split()) or "untitled"
-
-
-def _nearest_of_customer(passages: Sequence[Passage]) -> int:
-    """Marker of the customer's ticket that is nearest to the question, where nothing is much nearer; else 0."""
-    top = max((p.score for p in passages), default=0.0)
-    told = [(p.score, -n) for n, p in enumerate(passages, 1) if p.role == TIMELINE]
-    score, marker = max(told, default=(0.0, 0))
-    return -marker if score >= NEAR_SHARE * top and score >= NEAR else 0

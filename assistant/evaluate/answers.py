@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from assistant.answer.engine import DeskQueryEngine, Done, TextDelta
+from assistant.answer.engine import DeskQueryEngine
+from assistant.answer.events import Done, TextDelta
 from assistant.app import Assistant
 from assistant.errors import ConfigError
 from assistant.evaluate.marks import marks

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
+from assistant.answer.events import Done, Event, Status, TextDelta
 from assistant.model import Answer, Evidence, Passage
-
-if TYPE_CHECKING:
-    from assistant.answer.engine import Event
 
 QUOTE = 160
 KINDS = {
@@ -44,9 +42,6 @@ class Runs:
 
 def drain(events: Iterable[Event], console: Console, *, quiet: bool = False) -> Answer:
     """Show the events as they come and return the finished answer."""
-    # LlamaIndex takes a second to import, which most commands need not wait for.
-    from assistant.answer.engine import Done, Status, TextDelta
-
     answer: Answer | None = None
     runs = Runs()
     with console.status("searching …") as status:

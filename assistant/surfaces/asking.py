@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from assistant.answer import rewrite
+from assistant.answer.events import Done, Event, Sources, TextDelta
 from assistant.app import Assistant
 from assistant.errors import ConfigError, NotThere
 from assistant.model import Answer, Audience, Citation, Passage, Principal, Turn
@@ -18,7 +19,7 @@ from assistant.store.db import clean
 from assistant.store.search import Filters
 
 if TYPE_CHECKING:
-    from assistant.answer.engine import DeskQueryEngine, Event
+    from assistant.answer.engine import DeskQueryEngine
     from assistant.retrieve.attached import Attached
 
 
@@ -82,9 +83,6 @@ class Asking:
 
         Raises what the engine's `stream` raises; the question stays stored then.
         """
-        # LlamaIndex takes a second to import, which most commands need not wait for.
-        from assistant.answer.engine import Done, Sources, TextDelta
-
         text, cited, found = "", list[Citation](), tuple[Passage, ...]()
         try:
             for event in self._engine().stream(self.text, history=self.history):

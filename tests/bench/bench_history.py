@@ -6,7 +6,7 @@ One installation of its own is filled with the sample. Each question is asked fo
 with documents alone, with documents and the tickets of nobody in particular, with the
 customer known as well (`history`), and with the customer's tickets but nobody else's.
 `right source` is the share of questions with an answer that cite a source which has it;
-`told` the same with those that were declined and whose refusal tells the right ticket's lines;
+`told` the same with those that were declined and whose refusal tells the right source's lines;
 `gold` the share whose answer holds the gold phrase. A question belongs to the development
 half when the SHA-256 of its id is even. Writes results/history-<half>.json and .png.
 """

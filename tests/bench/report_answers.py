@@ -121,8 +121,8 @@ def history(found: dict[str, Any]) -> str:
     rows.append(["seconds, p95", *(f"{systems[s]['seconds']['p95']['value']:.2f}" for s in names)])
     return (
         f"## What history adds, {found['half']} half of the sample's questions\n\nThe sample company's 80 questions, "
-        "by what an answer takes. A declined question counts as citing nothing; where the customer is known, its "
-        "refusal tells the nearest of their tickets line by line, with its date and source.\n\n"
+        "by what an answer takes. A declined question counts as citing nothing; its refusal tells the sentences that "
+        "come nearest or, where the customer is known, the nearest of their tickets line by line.\n\n"
         f"    python -m tests.bench.bench_history --half {found['half']}\n\n"
         + table(["", *names.values()], rows)
     )

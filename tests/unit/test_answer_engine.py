@@ -12,7 +12,8 @@ from langchain_core.outputs import ChatGenerationChunk
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from assistant.answer.engine import DeskQueryEngine, Done, Sources, Status, Strategy, TextDelta
+from assistant.answer.engine import DeskQueryEngine, Strategy
+from assistant.answer.events import Done, Sources, Status, TextDelta
 from assistant.answer.prompt import DECLINED
 from assistant.errors import ModelBusy, QuestionRejected
 from assistant.generate.base import Trust
@@ -145,6 +146,20 @@ def test_low_confidence_declines_before_anything_is_generated():
     events = list(engine("Choose Compact. [1]", threshold=1.01).stream(QUESTION))
     assert Status("answering") not in events
     assert events[-1].answer.refusal
+
+
+def test_a_doubtful_question_is_told_what_comes_nearest_and_one_about_something_else_is_not():
+    doubtful = engine(strategy=Strategy.QUOTE, threshold=0.99).answer(QUESTION)
+    assert doubtful.refusal
+    assert "This comes nearest, and may not answer it:\n- " in doubtful.text
+    (citation, *_) = doubtful.citations
+    assert citation.quote in COMPACT
+    assert doubtful.text[slice(*citation.span)].endswith("[1]")
+    far = [passage(1, COMPACT, "Compacting folders", 0.1), passage(2, CALENDAR, "Sharing a calendar", 0.1)]
+    other = engine(passages=far, strategy=Strategy.QUOTE, threshold=0.99).answer("Who won the race in Monza?")
+    assert other.refusal
+    assert "comes nearest" not in other.text
+    assert not other.citations
 
 
 def test_no_passages_no_answer():

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from assistant.answer.engine import Done, Event, Sources, Status, TextDelta
+from assistant.answer.events import Done, Event, Sources, Status, TextDelta
 from assistant.app import Assistant
 from assistant.errors import DeskhandError
 from assistant.model import Audience, Principal

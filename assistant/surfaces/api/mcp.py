@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from assistant.answer import rewrite
-from assistant.answer.engine import Done
+from assistant.answer.events import Done
 from assistant.app import Assistant
 from assistant.errors import DeskhandError
 from assistant.model import Audience, Passage

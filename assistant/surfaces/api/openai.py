@@ -21,7 +21,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
-from assistant.answer.engine import Done, TextDelta
+from assistant.answer.events import Done, TextDelta
 from assistant.app import Assistant
 from assistant.errors import DeskhandError, NotThere, QuestionRejected
 from assistant.generate import base

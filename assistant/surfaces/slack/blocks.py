@@ -103,7 +103,7 @@ def retry(question: str, *, private: bool) -> list[Block]:
 def tail(answer: Answer, of: Of, *, shareable: bool = False, ticket: str = "") -> list[Block]:
     """What stands under an answer: its sources, how sure it is, and what can be done with it."""
     declined = answer.refusal != ""
-    rows = [] if declined else sources(answer)
+    rows = sources(answer)
     if not declined:
         rows.append(context(f"How sure: {sure(answer.confidence)}"))
     return [*rows, actions(*_buttons(of, declined=declined, shareable=shareable, ticket=ticket))]

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 
+from assistant.answer.events import Done, Event, Status, TextDelta
 from assistant.errors import NotThere
 from assistant.model import Answer, Principal
 from assistant.store import slack
@@ -30,7 +31,6 @@ from assistant.surfaces.slack.reply import UNREACHABLE, Reply, message
 from assistant.surfaces.slack.who import Who
 
 if TYPE_CHECKING:
-    from assistant.answer.engine import Event
     from assistant.surfaces.slack.bot import Bot
 
 SURFACE = "slack"
@@ -122,8 +122,6 @@ async def answer(bot: Bot, question: Question, reply: Reply) -> None:
 
 async def _told(bot: Bot, question: Question, granted: Rights, made: Asking, reply: Reply) -> list[str]:
     """Show the answer as it comes; returns the messages that it became."""
-    from assistant.answer.engine import Done, Status, TextDelta
-
     runs, said, whole = Runs(), "", None
     async for event in _events(bot, question, made):
         if isinstance(event, Status):
