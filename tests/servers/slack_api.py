@@ -130,7 +130,12 @@ class SlackApi:
     def on_conversations_members(self, given: Json) -> Json:
         if given["channel"] not in self.members:
             raise Refused("channel_not_found")
-        return {"members": self.members[given["channel"]]}
+        first, most = int(given.get("cursor") or 0), int(given["limit"])
+        after, whole = first + most, self.members[given["channel"]]
+        return {
+            "members": whole[first:after],
+            "response_metadata": {"next_cursor": str(after) if after < len(whole) else ""},
+        }
 
     def on_conversations_info(self, given: Json) -> Json:
         return {"channel": {"id": given["channel"], **self.channels.get(given["channel"], {})}}

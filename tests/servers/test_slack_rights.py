@@ -160,6 +160,7 @@ def test_a_thread_of_another_channel_is_summarised_for_its_members_alone(
 ) -> None:
     secret = slack.message(ANA, "The merger with Globex is on for May.", DESK)
     link = f"https://fern.slack.com/archives/{DESK}/p{secret['ts'].replace('.', '')}"
+    api.members[DESK] = [*(f"U{number}" for number in range(2_500)), ANA]
     slack.command(SAM, f"summarise <{link}>")
     slack.command(ANA, f"summarise <{link}>")
     refused, told = api.responses
@@ -177,7 +178,7 @@ def test_the_conversation_of_a_channel_is_nobodys_own(slack: SlackDesk) -> None:
 
 
 def test_random_people_and_places_leak_nothing(slack: SlackDesk, api: SlackApi) -> None:
-    """A few of what `make test-slack` does two thousand times."""
+    """A few of the two thousand that `bench_slack` asks."""
     chance = random.Random(7)
     behave(slack, GENERAL, audience=Audience.MEMBERS)
     asked = (SAFE, PRIVATE, PORTS, "What do we know about Acme and its proxy?", "Who is Ana Rossi?")

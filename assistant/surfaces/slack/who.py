@@ -28,6 +28,9 @@ MEMBERS_SECONDS = 60
 MEMBERS = 50
 """a channel of more people gets what everybody may read"""
 
+PEOPLE, PAGES = 1_000, 50
+"""of a channel, in one answer of Slack's, and how many of them are read to find somebody"""
+
 log = structlog.get_logger()
 T = TypeVar("T")
 Run = Callable[..., Awaitable[Any]]
@@ -90,10 +93,17 @@ class People:
     async def member(self, where: Where, channel: str) -> bool:
         """Whether whoever asks is in that channel; False when it can't be told."""
         try:
-            members = await self._members.get((where.team, channel), partial(self._listed, where, channel))
-        except FAILED:
-            return False
-        return where.user in members
+            pages = await where.client.conversations_members(channel=channel, limit=PEOPLE)
+            read = 0
+            async for page in pages:
+                read += 1
+                if where.user in page["members"]:
+                    return True
+                if read == PAGES:
+                    break
+        except FAILED as error:
+            log.info("slack.members", error=problem(error))
+        return False
 
     def forget_members(self, team: str, channel: str) -> None:
         self._members.drop((team, channel))
@@ -141,9 +151,9 @@ class People:
         answer = await where.client.users_info(user=user)
         return answer["user"] or {}
 
-    async def _listed(self, where: Where, channel: str = "") -> tuple[str, ...]:
+    async def _listed(self, where: Where) -> tuple[str, ...]:
         """One page: a channel of more people is treated alike, however many they are."""
-        answer = await where.client.conversations_members(channel=channel or where.channel, limit=1000)
+        answer = await where.client.conversations_members(channel=where.channel, limit=PEOPLE)
         return tuple(answer["members"] or ())
 
 
