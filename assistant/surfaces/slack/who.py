@@ -97,7 +97,7 @@ class People:
             read = 0
             async for page in pages:
                 read += 1
-                if where.user in page["members"]:
+                if where.user in (page["members"] or ()):
                     return True
                 if read == PAGES:
                     break
