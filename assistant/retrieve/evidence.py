@@ -24,6 +24,8 @@ from assistant.store.search import Filters
 
 OWN = 4
 """passages of the customer's own tickets, beside those that are among the best anyhow"""
+DOCUMENTS = 4
+"""The same of documents: a desk has twenty tickets to each of them, and tickets sound like questions."""
 
 
 def evidence(retriever: Retriever, question: str, scope: Scope, *, limit: int = 8) -> list[Passage]:
@@ -41,10 +43,10 @@ def evidence(retriever: Retriever, question: str, scope: Scope, *, limit: int = 
     if listing in (Listing.OPEN, Listing.TRIED) and (own or scope.ticket):
         return _told(retriever, question, scope, {})
     found = retriever.passages(question, scope, limit=limit)
-    if own:
+    for limits, most in _besides(scope):
         known = {p.chunk_id for p in found}
-        mine = replace(scope, filters=replace(scope.filters, customers=own, kinds=(Kind.TICKET,)))
-        found += [p for p in retriever.passages(question, mine, limit=OWN) if p.chunk_id not in known]
+        more = retriever.passages(question, replace(scope, filters=limits), limit=most)
+        found += [p for p in more if p.chunk_id not in known]
     found = [p for p in found if p.document_id != scope.without]
     replies = retriever.replies(question, found, scope)
     if own or scope.ticket:
@@ -57,6 +59,16 @@ def evidence(retriever: Retriever, question: str, scope: Scope, *, limit: int = 
     if scope.customer is None and scope.audience is Audience.INTERNAL:
         return found
     return _shared(retriever, found, scope)
+
+
+def _besides(scope: Scope) -> list[tuple[Filters, int]]:
+    """What is looked for apart, and how many passages of it, since the best of everything may have none."""
+    apart: list[tuple[Filters, int]] = []
+    if not scope.filters.kinds:
+        apart.append((replace(scope.filters, kinds=(Kind.DOCUMENT,)), DOCUMENTS))
+    if scope.customer:
+        apart.append((replace(scope.filters, customers=scope.customer, kinds=(Kind.TICKET,)), OWN))
+    return apart
 
 
 def alike(retriever: Retriever, question: str, scope: Scope, *, limit: int = 5) -> list[PastTicket]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from assistant.ingest import lexical
-from assistant.ingest.embed import Embedder, Embedders
+from assistant.ingest.embed import Embedder, Embedders, Vectors
 from assistant.model import Kind, Passage
 from assistant.retrieve.fusion import Legs, Ranked, fuse, traded
 from assistant.retrieve.scope import Scope
 from assistant.store import search, spaces
 from assistant.store.db import Database
 from assistant.store.search import Candidate
+from assistant.store.spaces import Space
 
 DEPTH = 150
 """candidates from each leg"""
@@ -24,6 +26,8 @@ REPLIES = 3
 """of each such ticket"""
 REPLY_TOKENS = 16
 """A shorter reply, as "Will do.", answers nothing."""
+QUESTIONS = 64
+"""whose vectors are remembered: as many as are answered at once"""
 NEAR_DUPLICATE = 0.9
 """share of words two passages may have in common and both be shown"""
 
@@ -34,6 +38,11 @@ class Retriever:
     def __init__(self, database: Database, embedders: Embedders) -> None:
         self.database = database
         self.embedders = embedders
+        # A question is searched for several times: in all, in documents, in the customer's tickets, in replies.
+        self._vector = lru_cache(QUESTIONS)(self._encoded)
+
+    def _encoded(self, space: Space, text: str) -> Vectors:
+        return self.embedders.of(space).encode_query(text)
 
     def embedder(self) -> Embedder:
         """The model of the space that answers now."""
@@ -66,7 +75,7 @@ class Retriever:
                 connection,
                 dict.fromkeys(tickets, last),
                 space=space,
-                vector=self.embedders.of(space).encode_query(question),
+                vector=self._vector(space, question),
                 filters=scope.filters,
                 known=[p.chunk_id for p in passages],
                 each=REPLIES,
@@ -90,7 +99,7 @@ class Retriever:
             found = search.candidates(
                 connection,
                 space=space,
-                vector=self.embedders.of(space).encode_query(question),
+                vector=self._vector(space, question),
                 weights=weights,
                 filters=scope.filters,
                 reader=(scope.principal.tokens, scope.audience),

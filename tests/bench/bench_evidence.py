@@ -52,6 +52,16 @@ class Asked:
     scope: Scope
 
 
+def undated(assistant: Assistant) -> None:
+    """Today's knowledge base stands for that of each day: its files tell their last revision alone, and what a
+    helper linked was there then."""
+    with assistant.database.owner() as connection:
+        connection.execute(
+            "update chunk c set created_at = '2000-01-01' from document d"
+            " where d.id = c.document_id and d.kind = 'document'"
+        )
+
+
 def asked(assistant: Assistant, ticket: str, text: str) -> Asked | None:
     """The ticket as a question: nothing newer than it, and not itself."""
     with assistant.database.reader(READER, Audience.INTERNAL) as connection:
@@ -143,6 +153,7 @@ def main() -> None:
         raise SystemExit("skipped: the data folder is absent")
     result: dict[str, Any] = {}
     with installation(options.installation, MODELS) as desk, desk.assistant() as assistant:
+        undated(assistant)
         for name, rows in (("article", kb), ("nearest", solved)):
             marks = list(rows(assistant, options.limit))
             questions = [q for s, q, _, _ in marks if s == SYSTEMS[0]]
