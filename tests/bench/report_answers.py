@@ -266,7 +266,7 @@ def retriever(found: dict[str, Any]) -> str:
     part = (
         "## Fine-tuned embedder\n\nMiniLM on the training tickets of kb_retrieval and ticket_retrieval alone; the "
         "other sets were never trained on. The gain is paired, with its 95 % interval.\n\n"
-        "    python -m tests.bench.bench_retriever --installation STATE/calm\n\n"
+        "    python -m tests.bench.bench_retriever [--installation STATE/calm]\n\n"
         + table(["set", "untrained", "trained", "gain"], rows)
     )
     if switch := found.get("switch"):
