@@ -62,11 +62,12 @@ def decline(draft: Growing, reason: str, candidates: Sequence[extract.Candidate]
     for passage in draft.passages:
         nearest.setdefault(_title(passage), safe_url(passage.url))
     if nearest:
-        lines.append("The nearest I found:")
+        # A paragraph of its own, as the question at the end: else Markdown takes them for the item before.
+        lines += ["", "The nearest I found:"]
         lines += [
             f"- {title}: {url}" if url else f"- {title}" for title, url in list(nearest.items())[:NEAREST]
         ]
-    lines += ["", "Shall I hand this over to a person?"]  # else Markdown takes it for the last one's
+    lines += ["", "Shall I hand this over to a person?"]
     draft.text = "\n".join(lines)
     yield TextDelta(draft.text)
     yield draft.done(refusal=reason)
