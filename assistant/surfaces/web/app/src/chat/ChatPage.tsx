@@ -1,9 +1,9 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 import { api } from "../lib/api";
-import { Link, go } from "../lib/route";
-import { Icon } from "../ui/Icon";
+import { go } from "../lib/route";
 import { Shell } from "../ui/Shell";
-import { Conversations, conversationsChanged } from "./Conversations";
+import { conversationsChanged } from "./Conversations";
+import { Side } from "./Side";
 import { Chat } from "./Chat";
 
 let made = 0;
@@ -32,16 +32,7 @@ export function ChatPage({ id }: { id: string | null }) {
     go(`/c/${conversation}`, { replace: true });
   }, []);
   return (
-    <Shell
-      side={
-        <>
-          <Link href="/" className="button new" onClick={() => id === null && setShown(fresh(null))}>
-            <Icon name="plus" /> New conversation
-          </Link>
-          <Conversations current={id} />
-        </>
-      }
-    >
+    <Shell side={<Side current={id} onNew={() => id === null && setShown(fresh(null))} />}>
       <Chat key={key} chatKey={key} id={shown.id} onBegun={begun} />
     </Shell>
   );

@@ -1,15 +1,13 @@
 import { type FormEvent, useState } from "react";
-import { Conversations } from "../chat/Conversations";
+import { Side } from "../chat/Side";
 import { api, keepToken } from "../lib/api";
 import { useAction, useLoad } from "../lib/load";
-import { Link } from "../lib/route";
 import { atLeast, useSession } from "../lib/session";
 import type { Id, Page, Session } from "../lib/types";
 import { ago, day } from "../lib/words";
 import { Button } from "../ui/Button";
 import { Dialog, FormDialog } from "../ui/Dialog";
 import { Check, Field, Select } from "../ui/Field";
-import { Icon } from "../ui/Icon";
 import { Bar, Shell } from "../ui/Shell";
 import { Empty, Problem, Show } from "../ui/States";
 import { copy, toast } from "../ui/Toasts";
@@ -27,17 +25,7 @@ interface Token {
 export function Account() {
   const { session } = useSession();
   return (
-    <Shell
-      wide
-      side={
-        <>
-          <Link href="/" className="button new">
-            <Icon name="plus" /> New conversation
-          </Link>
-          <Conversations current={null} />
-        </>
-      }
-    >
+    <Shell wide side={<Side />}>
       <Bar title="Account" />
       <div className="page narrow">
         <p className="lead">

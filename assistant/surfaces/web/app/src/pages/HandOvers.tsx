@@ -1,5 +1,5 @@
 import { useState } from "react";
-import { Conversations } from "../chat/Conversations";
+import { Side } from "../chat/Side";
 import { Packet } from "../chat/Packet";
 import { api } from "../lib/api";
 import { useAction, useLoad } from "../lib/load";
@@ -18,17 +18,7 @@ const TONES = { open: "bad", taken: "busy", delivered: "good", closed: "off" } a
 /** Questions that wait for a person: one's own, and everybody's for who works on them. */
 export function HandOvers({ id }: { id: string | null }) {
   return (
-    <Shell
-      wide
-      side={
-        <>
-          <Link href="/" className="button new">
-            <Icon name="plus" /> New conversation
-          </Link>
-          <Conversations current={null} />
-        </>
-      }
-    >
+    <Shell wide side={<Side />}>
       {id ? <One key={id} id={id} /> : <All />}
     </Shell>
   );

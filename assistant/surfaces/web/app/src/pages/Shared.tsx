@@ -1,9 +1,8 @@
 import { useState } from "react";
 import { useLoad } from "../lib/load";
-import { Link } from "../lib/route";
 import type { Conversation, Message, Source } from "../lib/types";
 import { AnswerView } from "../chat/AnswerView";
-import { Conversations } from "../chat/Conversations";
+import { Side } from "../chat/Side";
 import { SourcePanel } from "../chat/SourcePanel";
 import { stored, turn } from "../chat/thread";
 import { Icon } from "../ui/Icon";
@@ -15,16 +14,7 @@ export function Shared({ token }: { token: string }) {
   const found = useLoad<Conversation>(`/shared/${encodeURIComponent(token)}`);
   const [beside, setBeside] = useState<{ source: Source; answer: Message | null } | null>(null);
   return (
-    <Shell
-      side={
-        <>
-          <Link href="/" className="button new">
-            <Icon name="plus" /> New conversation
-          </Link>
-          <Conversations current={null} />
-        </>
-      }
-    >
+    <Shell side={<Side />}>
       <div className={beside ? "chat beside" : "chat"}>
         <section className="thread-column" aria-label="Shared conversation">
           <Bar title={found.data?.title ?? "Shared conversation"} />
