@@ -4,24 +4,30 @@
 
 Signed deliveries in process, against the tests' own Slack API: `acks` are concurrent commands while answers are made;
 `first` is how long one waits for the first visible words with the settings' generator at rest; `doubles` are mentions
-delivered once to four times, as both events that Slack sends, to two bots on one database; `leaks` are questions of
-random people in channels of both kinds, over the desk of `tests/hostile.py`, whose posts are searched for canaries.
+delivered once to four times, as both events that Slack sends, over HTTP to two processes of the bot; `leaks` are
+questions of random people in channels of both kinds, over the desk of `tests/hostile.py`, whose posts are searched for
+canaries.
 Writes results/slack.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
+from assistant import servers
 from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.model import Member
@@ -32,11 +38,15 @@ from assistant.surfaces.api import limits
 from tests import hostile
 from tests.bench.output import save
 from tests.paths import MODELS
+from tests.servers.ports import free_port
 from tests.servers.slack_api import BOT, TEAM, SlackApi, slack_api
-from tests.servers.slack_desk import SlackDesk, slack_desk
+from tests.servers.slack_desk import slack_desk
+from tests.servers.test_slack_serve import posted, start
 
 OPEN, CLOSED = "C0OPEN", "C0CLOSED"
 """a channel with a stranger in it, and one of agents alone"""
+SETTLED_SECONDS = 20.0
+"""after the last answer: so long a second one may still come"""
 
 
 def main() -> None:
@@ -60,7 +70,7 @@ def main() -> None:
             parts: dict[str, Callable[[], dict[str, Any]]] = {
                 "first": lambda: first(config, api, desk, dice),
                 "acks": lambda: acks(config, api, desk, dice, options.commands),
-                "doubles": lambda: doubles(config, api, dice, options.deliveries),
+                "doubles": lambda: doubles(config, api, Path(folder), dice, options.deliveries),
                 "leaks": lambda: leaks(config, api, desk, dice, options.questions),
             }
             result: dict[str, Any] = {}
@@ -123,29 +133,76 @@ def acks(
     return spread(seconds)
 
 
-def doubles(config: Settings, api: SlackApi, dice: random.Random, count: int) -> dict[str, int]:
+def doubles(config: Settings, api: SlackApi, folder: Path, dice: random.Random, count: int) -> dict[str, int]:
+    """To two processes of the bot, each mention delivered to whichever, as often as Slack repeats itself."""
     api.messages.clear()
-    with slack_desk(config, api) as one, slack_desk(config, api) as two:
-        deliveries: list[tuple[SlackDesk, dict[str, Any]]] = []
+    shared = config.model_copy(
+        update={
+            "database_url": SecretStr(servers.database_url(config)),
+            "redis_url": SecretStr(servers.redis_url(config)),
+        }
+    )
+    with bots(shared, api, folder, 2) as ports:
+        deliveries: list[tuple[int, bytes]] = []
         messages = 0
         while len(deliveries) < count:
-            said = one.message(f"U0NOBODY{messages % 20}", f"<@{BOT}> Which port is used? ({messages})", OPEN)
+            person = f"U0ASKER{messages}"  # each asks once: nobody meets the limit of questions a minute
+            api.person(person, f"{person.lower()}@elsewhere.example")
+            text = f"<@{BOT}> Which port is used? ({messages})"
+            event = {
+                "user": person,
+                "text": text,
+                "ts": api.post(OPEN, user=person, text=text),
+                "channel": OPEN,
+            }
             messages += 1
             for _ in range(dice.randint(1, 4)):
                 kind = dice.choice(("app_mention", "message"))
-                deliveries.append((dice.choice((one, two)), {**said, "type": kind}))
+                body = {
+                    "type": "event_callback", "team_id": TEAM, "event_id": f"Ev{len(deliveries)}",
+                    "event": {**event, "type": kind},
+                    "authorizations": [{"team_id": TEAM, "user_id": BOT, "is_bot": True}],
+                }  # fmt: skip
+                deliveries.append((dice.choice(ports), json.dumps(body).encode()))
         dice.shuffle(deliveries)
         with ThreadPoolExecutor(16) as pool:
-            list(pool.map(lambda delivery: delivery[0].event(delivery[1]), deliveries))
-        for desk in (one, two):
-            desk.wait(desk.bot.idle(), 7200)
-    answered = Counter(m["thread_ts"] for m in api.said(OPEN) if m.get("bot_id"))
+            for answer in pool.map(posted, *zip(*deliveries, strict=True)):
+                answer.raise_for_status()
+        until = time.monotonic() + 3600
+        while (answered := threads(api)).keys() != {m["ts"] for m in api.said(OPEN) if not m.get("bot_id")}:
+            assert time.monotonic() < until, f"{len(answered)} of {messages} are answered"
+            time.sleep(1)
+        time.sleep(SETTLED_SECONDS)
+    answered = threads(api)
     return {
         "deliveries": len(deliveries),
         "messages": messages,
         "answered": len(answered),
         "answered twice": sum(number > 1 for number in answered.values()),
     }
+
+
+def threads(api: SlackApi) -> Counter[str]:
+    """How many messages of the bot stand in each thread."""
+    return Counter(m["thread_ts"] for m in api.said(OPEN) if m.get("bot_id"))
+
+
+@contextmanager
+def bots(config: Settings, api: SlackApi, folder: Path, count: int) -> Generator[list[int]]:
+    """Their ports, as long as these processes run."""
+    ports = [free_port() for _ in range(count)]
+    logs = [folder / f"bot-{port}.log" for port in ports]
+    running = [start(config, api, log, slack_port=str(port)) for port, log in zip(ports, logs, strict=True)]
+    try:
+        until = time.monotonic() + 120
+        while not all(b"slack.started" in log.read_bytes() for log in logs):
+            assert time.monotonic() < until, [log.read_text()[-2000:] for log in logs]
+            time.sleep(0.1)
+        yield ports
+    finally:
+        for process in running:
+            process.terminate()
+            process.wait(20)
 
 
 def leaks(

@@ -226,8 +226,8 @@ def slack(found: dict[str, Any]) -> str:
         "## Slack\n\nSigned deliveries in process, against an API of the tests' own that takes what Slack's SDK "
         "sends. First words: questions one after the other, answered as shipped. Acknowledgements: commands at "
         "once, while answers are made. Double answers: mentions that come once to four times, as both kinds of "
-        "event, to two bots on one database. Posts: the questions of the hostile benchmark, by random people, in a "
-        "channel of strangers and one of agents.\n\n"
+        "event, over HTTP to two processes of the bot. Posts: the questions of the hostile benchmark, by random "
+        "people, in a channel of strangers and one of agents.\n\n"
         "    python -m tests.bench.bench_slack\n\n"
         + table(
             ["", ""],
