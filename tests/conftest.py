@@ -138,7 +138,7 @@ def settings(embedded: Settings, database_url: str, redis_url: str, tmp_path: Pa
     return config.Settings(
         state=tmp_path / "state",
         models=embedded.models,
-        database_url=database_url,  # type: ignore[arg-type]
-        redis_url=redis_url,  # type: ignore[arg-type]
+        database_url=database_url,
+        redis_url=redis_url,
         generator="echo",
     )

@@ -178,7 +178,7 @@ def tickets(desk: Desk, dice: random.Random) -> Iterator[SourceDocument]:
 
             def said(text: str, role: str, hours: int, at: dt.datetime = at, **more: object) -> Part:
                 written = at + dt.timedelta(hours=hours)
-                return Part(text, role=role, created_at=written, **more)  # type: ignore[arg-type] - fields by name
+                return Part(text, role=role, created_at=written, **more)
 
             name, domain = victim.customer.name, victim.customer.domains[0]
             asks = (

@@ -155,7 +155,7 @@ def texts_of(connection: Conn) -> list[str]:
         def __init__(self, row: dict[str, Any]) -> None:
             self.text, self.headings = row["text"], tuple(row["headings"])
 
-    return [embedding_text(row["title"], Stored(row)) for row in rows]  # type: ignore[arg-type]
+    return [embedding_text(row["title"], Stored(row)) for row in rows]
 
 
 def profile(run: Callable[[], object]) -> dict[str, float]:
@@ -163,7 +163,7 @@ def profile(run: Callable[[], object]) -> dict[str, float]:
     profiler = cProfile.Profile()
     total = timed(functools.partial(profiler.runcall, run))
     found: dict[str, float] = dict.fromkeys(STEPS, 0.0)
-    for (file, _, function), (_, _, _, cumulative, _) in pstats.Stats(profiler).stats.items():  # type: ignore[attr-defined]
+    for (file, _, function), (_, _, _, cumulative, _) in pstats.Stats(profiler).stats.items():
         for step, name in STEPS.items():
             place, _, wanted = name.rpartition(".")
             module = {"Parser": "parse", "Chunker": "chunk", "OnnxEmbedder": "embed"}.get(place, place)

@@ -234,7 +234,7 @@ class Bench:
         self.queries = queries
         self.plans = plans
         self.full = assistant.retriever
-        self.bare = Retriever(self.database, Recorded(queries))  # type: ignore[arg-type] - all it uses
+        self.bare = Retriever(self.database, Recorded(queries))
         with self.database.writer() as connection:
             self.space = spaces.live(connection)
             row = connection.execute("select count(*) as n from chunk").fetchone()

@@ -26,7 +26,7 @@ from tests.bench.output import save
 
 def sync(folder: Path, checkpoint: dict[str, Any] | None) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """The checkpoint after a sync, and what it took."""
-    connector = DirectoryConnector(DirectorySettings(path=str(folder), access="everyone"))  # type: ignore[arg-type]
+    connector = DirectoryConnector(DirectorySettings(path=str(folder), access="everyone"))
     began, documents = time.monotonic(), 0
     for batch in connector.sync(checkpoint):
         documents += sum(isinstance(change, Upsert) for change in batch.changes)

@@ -180,7 +180,7 @@ def visits(url: str, client: httpx.Client, count: int) -> dict[str, Any]:
             seen: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
             for _ in range(count):
                 context = browser.new_context(base_url=url)
-                context.add_cookies(cookies)  # type: ignore[arg-type] - a TypedDict, written out
+                context.add_cookies(cookies)
                 for cache in seen:
                     seen[cache].append(visit(context.new_page(), limits))
                 context.close()

@@ -124,11 +124,11 @@ def running(folder: Path) -> Generator[Desk]:
             models=MODELS,
             generator="openai:writer",
             generator_base_url=server.url,
-            generator_api_key="none",  # type: ignore[arg-type] - pydantic makes a secret of it
+            generator_api_key="none",
             web_port=port,
             oidc_issuer=issuer,
             oidc_client_id=provider.CLIENT,
-            oidc_client_secret=provider.SECRET,  # type: ignore[arg-type] - the same
+            oidc_client_secret=provider.SECRET,
             oidc_roles="it=admin, kb=owner, desk=agent",
             log_level="WARNING",
         )

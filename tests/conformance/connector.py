@@ -138,7 +138,7 @@ class Replica:
             taken.append(batch)
             if len(taken) == batches:
                 break
-        run.close()  # pyright: ignore[reportAttributeAccessIssue]
+        run.close()
         connector.close()
         return taken
 
@@ -379,7 +379,7 @@ class ConnectorConformance:
         documents = self.fresh(source).documents
         for name, text in ids.items():
             body = documents[name].body
-            found = body.decode() if isinstance(body, bytes) else body[0].text  # pyright: ignore
+            found = body.decode() if isinstance(body, bytes) else body[0].text
             assert len(found) >= 0.95 * len(text)
             assert found.count("🦘") == text.count("🦘")
 

@@ -249,7 +249,7 @@ def test_a_renamed_repository_keeps_its_issues(server: GitHubServer, tracker: Tr
     replica = synced(tracker)
     name = tracker.id(number)
     for store in (server.repositories, server.issues, server.comments, server.events, server.collaborators):
-        store["acme/motor"] = store.pop(REPO)  # pyright: ignore
+        store["acme/motor"] = store.pop(REPO)
     server.repositories["acme/motor"]["full_name"] = "acme/motor"
     server.renamed[REPO] = "acme/motor"
     assert set(tracker.connector().inventory()) == {name}

@@ -116,7 +116,7 @@ def test_a_ticket_is_kept_whole(site: Site, project: int, connector: Made) -> No
         Link("parent", str(parent)),
     )
     assert documents[str(issue)].metadata["resolution"] == "Fixed"
-    assert documents[str(parent)].ticket.links == (Link("child", str(issue)),)  # type: ignore[union-attr]
+    assert documents[str(parent)].ticket.links == (Link("child", str(issue)),)
 
 
 def test_custom_fields_go_by_their_names(site: Site, project: int, connector: Made) -> None:
@@ -168,7 +168,7 @@ def test_the_customer(site: Site, project: int, connector: Made) -> None:
     second = site.create(project, "words", reporter="acc-jon", customfield_1=[])
     found = synced(connector()).documents
     assert found[str(first)].customer == Customer("organisation/4", "Acme")
-    assert found[str(first)].ticket.custom_fields == {"Organizations": "Acme, Bolt"}  # type: ignore[union-attr]
+    assert found[str(first)].ticket.custom_fields == {"Organizations": "Acme, Bolt"}
     assert found[str(second)].customer is None
     found = synced(connector(customer_from="email_domain")).documents
     assert found[str(first)].customer == Customer("acme.example", "acme.example", ("acme.example",))
@@ -241,7 +241,7 @@ def test_a_large_or_missing_attachment(site: Site, project: int, connector: Made
     found = changes(list(connector(max_attachment_mb=1).sync(None)))
     assert [c.external_id for c in found if isinstance(c, Failed)] == [f"attachment/{large}"]
     assert f"attachment/{large}" not in set(connector(max_attachment_mb=1).inventory())
-    document = next(c.document for c in found if getattr(c, "document", None) and c.document.parent)  # type: ignore[attr-defined]
+    document = next(c.document for c in found if getattr(c, "document", None) and c.document.parent)
     assert document.external_id == f"attachment/{gone}"
     site.delete(issue)
     with pytest.raises(ItemError, match="gone"):

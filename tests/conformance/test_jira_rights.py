@@ -258,7 +258,7 @@ def test_a_comment_for_a_role_that_was_renamed_is_for_nobody(
             {"id": str(site.fresh_id()), "author": "acc-ann", "created": "2026-01-05T10:00:00.000+0000"}
             | {"jsdPublic": True, "visibility": visibility}
         )
-    site.may_see_comment = lambda *_: True  # type: ignore[method-assign]
+    site.may_see_comment = lambda *_: True
     document = Desk(site, server, connector).replica.documents[str(issue)]
     assert [part.access for part in document.body[1:] if isinstance(part, Part)] == [Access.nobody()] * 3
 

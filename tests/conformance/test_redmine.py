@@ -173,11 +173,11 @@ def source(server: Redmine, places: Path) -> Iterator[Source]:
 
 class TestRedmine(ConnectorConformance):
     @pytest.fixture
-    def source(self, source: Source) -> WritableSource:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def source(self, source: Source) -> WritableSource:
         return source
 
     @pytest.fixture
-    def filled(self, server: Redmine, places: Path) -> Iterator[WritableSource]:  # pyright: ignore
+    def filled(self, server: Redmine, places: Path) -> Iterator[WritableSource]:
         """Filled once, and copied from then on."""
         copy = places / "filled.sqlite3"
         server.restore(copy if copy.exists() else places / "empty.sqlite3")
@@ -350,7 +350,7 @@ def test_custom_fields_of_some_roles_are_for_these(source: Source, agent: str) -
     sql("update custom_fields set visible = 0 where id = 1")
     sql("insert into custom_fields_roles (custom_field_id, role_id) values (1, ?)", MANAGER)
     synced(source, replica)
-    assert replica.documents[f"ticket/{issue}"].ticket.custom_fields == {}  # pyright: ignore
+    assert replica.documents[f"ticket/{issue}"].ticket.custom_fields == {}
     source.settings["customer_from"] = "field:Model"
     synced(source, replica)
     assert replica.documents[f"ticket/{issue}"].customer == Customer("LX-80", "LX-80")
@@ -375,8 +375,8 @@ def test_silent_changes_of_a_recent_issue_are_looked_for(
     assert changes(replica.sync(source.connector())) == []
     monkeypatch.setattr(connectors_redmine, "RECHECK", 0)
     synced(source, replica)
-    assert replica.documents[f"ticket/{issue}"].body[-1].audience is Audience.INTERNAL  # pyright: ignore
-    assert replica.documents[f"ticket/{issue}"].ticket.links == (Link("blocked_by", f"ticket/{other}"),)  # pyright: ignore
+    assert replica.documents[f"ticket/{issue}"].body[-1].audience is Audience.INTERNAL
+    assert replica.documents[f"ticket/{issue}"].ticket.links == (Link("blocked_by", f"ticket/{other}"),)
     source.server.call("PUT", f"/journals/{journal}.json", {"journal": {"notes": ""}}, user=agent)
     synced(source, replica)
     assert "The password is 1234." not in texts(replica, issue)
@@ -507,7 +507,7 @@ def test_more_than_a_page_of_one_second_is_read(source: Source) -> None:
 
 
 def test_an_issue_redmine_fails_to_show_is_a_failure(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connectors_http.time, "sleep", lambda seconds: None)  # pyright: ignore
+    monkeypatch.setattr(connectors_http.time, "sleep", lambda seconds: None)
     good, bad = source.issue(), source.issue()
     note = "insert into journals (journalized_id, journalized_type, user_id, notes, created_on) "
     source.server.sql(note + "values (?, 'Issue', 1, cast(x'fffe' as text), '2024-01-01')", bad)

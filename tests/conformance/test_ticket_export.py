@@ -428,16 +428,16 @@ class TestFiles:
         lines(exports, record(1, "first"), *(record(n, "x") for n in range(100, 140)), record(1, "last"))
         (exports.folder / "a.jsonl").write_text(json.dumps(record(1, "from an earlier file")) + "\n")
         replica = synced(exports)
-        assert replica.documents["1"].body[0].text == "last"  # pyright: ignore
+        assert replica.documents["1"].body[0].text == "last"
         (exports.folder / "a.jsonl").write_text(json.dumps(record(1, "rewritten later")) + "\n")
         replica.sync(exports.connector())
-        assert replica.documents["1"].body[0].text == "last"  # pyright: ignore
+        assert replica.documents["1"].body[0].text == "last"
         assert replica.summary() == synced(exports).summary()
 
     def test_twice_in_one_batch(self, exports: Exports) -> None:
         lines(exports, record(1, "first"), record(2, "x"), record(1, "last"))
         found = changes(Replica().sync(exports.connector()))
-        assert [c.document.body[0].text for c in found if isinstance(c, Upsert)] == ["x", "last"]  # pyright: ignore
+        assert [c.document.body[0].text for c in found if isinstance(c, Upsert)] == ["x", "last"]
 
     def test_a_folder_takes_only_exports_and_a_glob_what_it_says(self, exports: Exports) -> None:
         lines(exports, record(1, "x"))

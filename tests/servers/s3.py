@@ -31,7 +31,7 @@ class S3:
     def connect(self, service: str, access_key: str, secret_key: str) -> Any:
         import boto3  # not among what `make test` installs, which still has to collect these tests
 
-        return boto3.client(  # pyright: ignore - boto3 has no types
+        return boto3.client(
             service,
             endpoint_url=self.url,
             region_name="us-east-1",

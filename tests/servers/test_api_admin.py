@@ -121,7 +121,7 @@ def test_a_held_prune_is_shown_and_confirmed(web: Served, admin: httpx.Client) -
     with web.assistant.database.writer() as connection:
         run = sources.request(connection, source(web))
         row = connection.execute("update sync_run set started_at = now() where id = %s returning *", (run,))
-        breaker.missing(connection, source(web), row.fetchone(), set())  # type: ignore[arg-type] - a row there is
+        breaker.missing(connection, source(web), row.fetchone(), set())
     row = good(admin.get(f"{A}/sources"))[0]
     assert (row["held"], row["held_examples"]) == (3, ["4521", "escrow", "ports"])
     good(admin.post(f"{A}/sources/files/confirm-prune"))

@@ -104,7 +104,7 @@ def test_what_goes_wrong_is_a_sentence(web: Served, tool: str, arguments: dict[s
         except Exception as error:
             return str(error)
         assert result.is_error
-        return result.content[0].text  # type: ignore[union-attr] - it is a text
+        return result.content[0].text
 
     assert told in session(web, ADA, work)
 

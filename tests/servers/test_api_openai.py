@@ -39,7 +39,7 @@ def ask(client: openai.OpenAI, question: str, *, model: str = "deskhand", **more
     return client.chat.completions.create(
         model=model,
         messages=[{"role": "user", "content": question}],
-        **more,  # type: ignore[call-overload] - options by name
+        **more,
     )
 
 
@@ -105,9 +105,9 @@ def test_a_follow_up_is_understood_from_the_messages_before(web: Served) -> None
         {"role": "user", "content": "And for which protocol is it?"},
     ]
     with client(web, ADA) as asker:
-        reply = asker.chat.completions.create(model="deskhand", messages=messages)  # type: ignore[arg-type] - plain dicts do
-    assert "sync protocol" in reply.choices[0].message.content  # type: ignore[operator] - a text, here
-    talk = reply.model_extra["deskhand"]["conversation"]  # type: ignore[index] - our own addition
+        reply = asker.chat.completions.create(model="deskhand", messages=messages)
+    assert "sync protocol" in reply.choices[0].message.content
+    talk = reply.model_extra["deskhand"]["conversation"]
     with web.assistant.database.reader(Principal(ADA), Audience.INTERNAL) as connection:
         stored = conversations.turns(connection, talk)
     assert stored[0].content == "And for which protocol is it?", "what was before is the client's to keep"

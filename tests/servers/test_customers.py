@@ -99,7 +99,7 @@ def test_the_first_name_leaves_and_the_others_stay_together(database: Database) 
     first, *rest = sorted(numbers(desk).values())
     with database.writer() as connection:
         customers.split(connection, first)
-        assert customers.known(connection, [rest[1]]).ids == tuple(rest)  # type: ignore[union-attr] - it is known
+        assert customers.known(connection, [rest[1]]).ids == tuple(rest)
 
 
 def test_a_customer_is_seen_only_by_who_reads_one_of_its_tickets(database: Database) -> None:

@@ -469,7 +469,7 @@ def test_an_ingest_worker_at_work_and_a_sync_that_waits_bring_nothing_back(offic
             return embedder.encode(texts)
 
     office.commit(ticket(13, "Turin is being indexed."), ticket(14, "Globex hums.", customer=GLOBEX, who=GUS))
-    pipeline.embedders = Slow()  # type: ignore[assignment] - as much of it as the pipeline uses
+    pipeline.embedders = Slow()
     done: list[object] = []
     worker = threading.Thread(target=lambda: done.append(pipeline.run_batch()))
     eraser = threading.Thread(target=lambda: done.append(office.erase(CUSTOMER, "acme")))

@@ -272,7 +272,7 @@ def test_answers_of_the_store_and_of_own_passages(
     assert by_id["escrow"]["as"] == "ines@desk.example", "somebody of the group security"
     assert [p["id"] for p in by_id["forbidden"]["passages"]] == ["ports.md"]
     assert "24 hours" not in json.dumps(by_id["forbidden"])
-    assert {p["text"] for p in by_id["own"]["passages"]} == set(lines[3]["passages"])  # type: ignore[call-overload]
+    assert {p["text"] for p in by_id["own"]["passages"]} == set(lines[3]["passages"])
     for one in by_id.values():
         assert 0 < one["seconds"][0] <= one["seconds"][1]
     metrics = shown["results"][0]["metrics"]

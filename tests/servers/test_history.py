@@ -71,7 +71,7 @@ def ticket(
             url=f"https://desk.example/t/{number}",
             created_at=day(at),
             customer=customer,
-            ticket=Ticket(**told),  # type: ignore[arg-type] - facts by name
+            ticket=Ticket(**told),
         )
     )
 
@@ -81,7 +81,7 @@ def asked(text: str, at: int = 1) -> Part:
 
 
 def agent(text: str, at: int = 2, **more: object) -> Part:
-    return Part(text, role="agent", created_at=day(at), **more)  # type: ignore[arg-type] - fields by name
+    return Part(text, role="agent", created_at=day(at), **more)
 
 
 def lines(ticket: history.PastTicket, step: Step) -> list[Line]:

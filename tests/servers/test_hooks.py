@@ -67,13 +67,13 @@ def web(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestCli
                 every_seconds=None,
             )
     with TestClient(api.create(settings)) as client:
-        client.assistant = assistant  # type: ignore[attr-defined]
+        client.assistant = assistant
         yield client
     assistant.close()
 
 
 def runs(web: TestClient) -> list[str]:
-    with web.assistant.database.writer() as connection:  # type: ignore[attr-defined]
+    with web.assistant.database.writer() as connection:
         rows = connection.execute(
             "select s.name from sync_run r join source s on s.id = r.source_id order by r.id"
         )
@@ -126,7 +126,7 @@ def test_a_flood_of_signed_calls_is_refused_in_time(web: TestClient, monkeypatch
 
 
 def test_a_paused_source_is_not_synced_by_a_hook(web: TestClient) -> None:
-    with web.assistant.database.writer() as connection:  # type: ignore[attr-defined]
+    with web.assistant.database.writer() as connection:
         sources.pause(connection, sources.get(connection, "desk").id, "401")
     assert web.post("/hooks/desk", content=b"", headers=signature(b"")).status_code == 202
     assert runs(web) == []

@@ -36,7 +36,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, directory=str(tmp_path / "hub"))  # type: ignore[arg-type]
+            super().__init__(*arguments, directory=str(tmp_path / "hub"))
 
         def log_message(self, *_: object) -> None:
             pass

@@ -35,7 +35,7 @@ CANARIES = ("red safe", "Petra Holm", "unpaid", "Master key", "Escrow", "Acme", 
 
 def behave(slack: SlackDesk, channel: str, **settings: object) -> None:
     with slack.bot.assistant.database.writer() as connection:
-        set_channel(connection, Channel(TEAM, channel, **settings))  # type: ignore[arg-type] - by name
+        set_channel(connection, Channel(TEAM, channel, **settings))
 
 
 @pytest.mark.parametrize("user", [ANA, LEE, BOSS])

@@ -258,7 +258,7 @@ def test_a_body_is_fetched_only_when_its_revision_is_new(desk: Desk) -> None:
     sync_once(lazy("a", "1"))
     sync_once(lazy("a", "2", b"news"))
     assert fetched == ["a", "b", "a"]
-    assert bytes(desk.rows("select body from pending")[0]["body"]) == b"news"  # type: ignore[arg-type]
+    assert bytes(desk.rows("select body from pending")[0]["body"]) == b"news"
     with desk.database.writer() as connection:
         assert [f["external_id"] for f in failures.listing(connection)] == ["b"]
 

@@ -54,11 +54,7 @@ def routes(settings: Settings) -> list[APIRoute]:
 
 def wanted(route: APIRoute) -> tuple[Role, str] | None:
     """What the route says with `needs`."""
-    found = [
-        d.call.needs  # type: ignore[union-attr] - set by `needs`
-        for d in _dependants(route.dependant)
-        if hasattr(d.call, "needs")
-    ]
+    found = [d.call.needs for d in _dependants(route.dependant) if hasattr(d.call, "needs")]
     assert len(found) <= 1, f"{route.path} says it twice"
     return found[0] if found else None
 

@@ -267,7 +267,7 @@ def test_what_fails_is_a_sentence_and_the_question_stays(settings: Settings, off
 def test_a_database_that_is_away_is_a_sentence(settings: Settings, path: str) -> None:
     away = settings.model_copy(
         update={"database_url": type(settings.database_url)("postgresql://127.0.0.1:1/x")}
-    )  # type: ignore[misc] - one answer alone
+    )
     with serving(away) as address:
         answer = httpx.get(address + path, headers={"Cookie": "deskhand_session=x"}, timeout=30)
         assert answer.status_code == 503

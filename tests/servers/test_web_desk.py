@@ -335,7 +335,7 @@ def test_a_hand_off_goes_from_the_asker_to_a_colleague(url: str, office: Office)
 
 
 def test_the_broker_away_is_a_sentence_and_reading_goes_on(settings: Settings, office: Office) -> None:
-    away = settings.model_copy(update={"redis_url": type(settings.redis_url)("redis://127.0.0.1:1/0")})  # type: ignore[misc] - it is set
+    away = settings.model_copy(update={"redis_url": type(settings.redis_url)("redis://127.0.0.1:1/0")})
     with office.assistant.database.reader(AGENT, Audience.INTERNAL) as connection:
         talk = conversations.start(connection, title="Old", surface="web")
     with serving(away) as address, signed_in(address, AGENT.id) as client:

@@ -183,8 +183,8 @@ def test_the_deltas_are_the_answer(strategy):
 class Slow(EchoChat):
     """Streams word by word and counts what it was allowed to say."""
 
-    said: list[str] = []  # noqa: RUF012  # a pydantic field, copied per instance
-    closed: list[bool] = []  # noqa: RUF012
+    said: list[str] = []  # noqa: RUF012 - a pydantic field, copied per instance
+    closed: list[bool] = []  # noqa: RUF012 - as above
 
     def _stream(self, messages, stop=None, run_manager=None, **kwargs):
         try:
@@ -260,7 +260,7 @@ def test_instructions_and_markup_in_a_passage_change_nothing(strategy):
 
 def test_the_prompt_cannot_be_closed_from_inside_a_source():
     class Listening(EchoChat):
-        heard: list[str] = []  # noqa: RUF012
+        heard: list[str] = []  # noqa: RUF012 - a pydantic field, copied per instance
 
         def _stream(self, messages, stop=None, run_manager=None, **kwargs):
             self.heard.append(messages[-1].text)

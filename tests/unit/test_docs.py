@@ -210,4 +210,4 @@ def test_the_table_of_connectors_has_no_failure() -> None:
 
     assert "**failed**" not in report.present()
     for behaviour in report.behaviours():
-        assert report._words(behaviour) in report.present(), "run the suite, then the report"  # pyright: ignore
+        assert report._words(behaviour) in report.present(), "run the suite, then the report"

@@ -14,7 +14,7 @@ from assistant.store.search import Candidate
 
 def candidate(chunk: int, document: int, cosine: float, bm25: float = 0.0, **more: object) -> Candidate:
     values = {"title_cosine": 0.0, "alone": False, **more}
-    return Candidate(chunk_id=chunk, document_id=document, cosine=cosine, bm25=bm25, **values)  # type: ignore[arg-type]
+    return Candidate(chunk_id=chunk, document_id=document, cosine=cosine, bm25=bm25, **values)
 
 
 candidates = st.lists(
@@ -44,7 +44,7 @@ def test_every_document_comes_once_and_in_order(found: list[Candidate], mass: fl
 @given(candidates, st.randoms())
 def test_the_order_of_candidates_does_not_matter(found: list[Candidate], chance: object) -> None:
     shuffled = list(found)
-    chance.shuffle(shuffled)  # type: ignore[attr-defined]
+    chance.shuffle(shuffled)
     one, two = (fusion.fuse(c, idf_mass=10, k1=0.9) for c in (found, shuffled))
     assert [r.document_id for r in one] == [r.document_id for r in two]
 

@@ -74,7 +74,7 @@ def test_nobody_is_an_expert_for_what_they_did_not_solve() -> None:
 
 def test_the_queue_is_where_its_like_was_solved_else_where_the_ticket_is() -> None:
     own = ticket("", None, queue="General")
-    queue = handoff._queue  # pyright: ignore[reportPrivateUsage] - has no other door without a database
+    queue = handoff._queue
     alike = [(0.5, ticket("Ana", 9, queue="Network")), (0.9, ticket("Bo", None, queue="Billing"))]
     assert queue(alike, own) == "Network", "an open ticket shows nothing yet"
     assert queue([], own) == "General"

@@ -48,7 +48,7 @@ def people() -> People:
 
 
 def who(*entries: tuple[int, int, int, str], guests: bool = False, **named: object) -> set[str]:
-    acl = read_acl(descriptor(*entries, **named), READ_DATA)  # pyright: ignore[reportArgumentType]
+    acl = read_acl(descriptor(*entries, **named), READ_DATA)
     return {token.removeprefix("group:") for token in Evaluator(people, guests=guests).access([acl]).tokens}
 
 

@@ -102,7 +102,7 @@ def test_the_heading_of_a_page_and_its_time_elements(parser: Parser) -> None:
     ("text", "name", "found"),
     [
         ("---\ntitle: 'Keys'\ndate: 2024-05-06\nupdated: 2025-05-06\n---\nWords.", "a.md", ("Keys", utc(2025, 5, 6))),
-        ("---\ntitle: Keys\nlastmod: 2025-05-06T07:00:00Z\n---\n# Key *ring*\n", "a.md", ("Key *ring*", utc(2025, 5, 6, 7))),  # noqa: E501
+        ("---\ntitle: Keys\nlastmod: 2025-05-06T07:00:00Z\n---\n# Key *ring*\n", "a.md", ("Key *ring*", utc(2025, 5, 6, 7))),  # noqa: E501 - a file on one line
         ("# Keys\n\nLast updated: 2025-05-06. All plans.\n\n## More\n\nWords.", "a.md", ("Keys", utc(2025, 5, 6))),
         ("# First\n\nWords.\n\n# Second\n\nWords.", "a.md", ("", None)),
         ("Words before.\n\n# Late", "a.md", ("", None)),
