@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any
 from assistant.app import Assistant
 from assistant.evaluate import beir
 from assistant.evaluate.marks import token_f1
-from assistant.evaluate.statistics import Estimate, estimate, p50, p95
+from assistant.evaluate.statistics import Estimate, estimate
 from assistant.model import TIMELINE, Audience, Kind, Passage, Principal
 from assistant.retrieve.evidence import evidence
 from assistant.retrieve.scope import Scope
@@ -77,18 +76,15 @@ def asked(assistant: Assistant, ticket: str, text: str) -> Asked | None:
     return Asked(text, row["id"], row["customer_id"], row["earlier"], scope)
 
 
-def found(assistant: Assistant, question: Asked, system: str) -> tuple[list[Passage], float]:
-    """The system's best passages and the seconds they took."""
+def found(assistant: Assistant, question: Asked, system: str) -> list[Passage]:
+    """The system's best passages."""
     scope = question.scope
     if system == "documents":
         scope = replace(scope, filters=replace(scope.filters, kinds=(Kind.DOCUMENT,)))
     elif system == "history":
         scope = replace(scope, customer=(question.customer,) if question.customer else ())
-    started = time.perf_counter()
-    passages = evidence(assistant.retriever, question.text, scope)
-    seconds = time.perf_counter() - started
-    messages = [p for p in passages if p.role != TIMELINE]
-    return sorted(messages, key=lambda p: -p.score)[:BUDGET], seconds
+    messages = [p for p in evidence(assistant.retriever, question.text, scope) if p.role != TIMELINE]
+    return sorted(messages, key=lambda p: -p.score)[:BUDGET]
 
 
 def names(passage: Passage, article: str, title: str) -> bool:
@@ -101,8 +97,8 @@ def names(passage: Passage, article: str, title: str) -> bool:
     return f"/kb/{article}" in text or (len(title.split()) > 2 and title.lower() in text)
 
 
-def kb(assistant: Assistant, limit: int | None) -> Iterator[tuple[str, Asked, float, float]]:
-    """System, question, whether the article is in the evidence, and seconds."""
+def kb(assistant: Assistant, limit: int | None) -> Iterator[tuple[str, Asked, float]]:
+    """System, question, and whether the article is in the evidence."""
     task = beir.task(DATA / KB, split="dev")
     titles = {r.id: r.title for r in beir.corpus(DATA / KB)}
     for query in task.queries[:limit]:
@@ -110,13 +106,13 @@ def kb(assistant: Assistant, limit: int | None) -> Iterator[tuple[str, Asked, fl
         if question is None:
             continue
         for system in SYSTEMS:
-            passages, seconds = found(assistant, question, system)
+            passages = found(assistant, question, system)
             hit = any(names(p, a, titles.get(a, "")) for p in passages for a in task.relevant[query.id])
-            yield system, question, float(hit), seconds
+            yield system, question, float(hit)
 
 
-def solved(assistant: Assistant, limit: int | None) -> Iterator[tuple[str, Asked, float, float]]:
-    """System, question, F1 of the accepted solution with the nearest passage, and seconds."""
+def solved(assistant: Assistant, limit: int | None) -> Iterator[tuple[str, Asked, float]]:
+    """System, question, and F1 of the accepted solution with the nearest passage."""
     folder = DATA / SOLVED
     clean = set((folder / "dev_clean_ids.txt").read_text().split())
     rows = [json.loads(line) for line in (folder / "dev.jsonl").read_text().splitlines()]
@@ -125,18 +121,16 @@ def solved(assistant: Assistant, limit: int | None) -> Iterator[tuple[str, Asked
         if question is None:
             continue
         for system in SYSTEMS:
-            passages, seconds = found(assistant, question, system)
+            passages = found(assistant, question, system)
             best = max((token_f1(p.text, row["solution"]) for p in passages), default=0.0)
-            yield system, question, best, seconds
+            yield system, question, best
 
 
-def table(rows: Sequence[tuple[str, Asked, float, float]]) -> dict[str, dict[str, Estimate | None]]:
+def table(rows: Sequence[tuple[str, Asked, float]]) -> dict[str, dict[str, Estimate | None]]:
     return {
         system: {
-            "all": estimate([mark for s, _, mark, _ in rows if s == system]),
-            "with earlier tickets": estimate([m for s, q, m, _ in rows if s == system and q.earlier]),
-            "p50": estimate([t for s, _, _, t in rows if s == system], p50),
-            "p95": estimate([t for s, _, _, t in rows if s == system], p95),
+            "all": estimate([mark for s, _, mark in rows if s == system]),
+            "with earlier tickets": estimate([m for s, q, m in rows if s == system and q.earlier]),
         }
         for system in SYSTEMS
     }
@@ -156,7 +150,7 @@ def main() -> None:
         undated(assistant)
         for name, rows in (("article", kb), ("nearest", solved)):
             marks = list(rows(assistant, options.limit))
-            questions = [q for s, q, _, _ in marks if s == SYSTEMS[0]]
+            questions = [q for s, q, _ in marks if s == SYSTEMS[0]]
             measured = table(marks)
             result[name] = {
                 "questions": len(questions),

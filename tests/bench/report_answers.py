@@ -167,12 +167,6 @@ def evidence(found: dict[str, Any]) -> str:
             who = "" if group == "all" else ", of customers with an earlier ticket"
             cells = [cell(of[system], group) for system in ("documents", "tickets", "history")]
             rows.append([f"{what}{who} ({count})", *cells])
-    rows.append(
-        [
-            "seconds, p95",
-            *(f"{found['article'][s]['p95']['value']:.2f}" for s in ("documents", "tickets", "history")),
-        ]
-    )
     return (
         "## Evidence of real answers, with and without tickets and history\n\nThunderbird's tickets as questions, as "
         "of their own day; twelve passages each. With the history known, of strangers' tickets only agents' words are "
