@@ -21,6 +21,8 @@ from assistant.store import datasets
 from assistant.store.datasets import Dataset, Example
 from assistant.store.db import Conn
 
+AT_ONCE = 8
+"""cases that are asked together, which the local generator answers together"""
 _SOURCE = re.compile(r'<source number="(\d+)">\n\[\1\] ([^\n]*)\n(.*?)\n</source>', re.DOTALL)
 _QUESTION = re.compile(r"(?:\A|</source>)\n\nQuestion: ")
 

@@ -25,10 +25,8 @@ from assistant.generate.base import Trust, Tuned
 from assistant.generate.echo import EchoChat
 from assistant.store import datasets, versions
 from assistant.store.versions import Version
-from assistant.tune.cases import Case, Given, load, scored
+from assistant.tune.cases import AT_ONCE, Case, Given, load, scored
 
-AT_ONCE = 8
-"""questions that are asked together, which the local generator answers together"""
 MOST = 200
 """questions that are asked"""
 FEWEST = 20

@@ -1,6 +1,7 @@
 """Retrieval, fine-tuning, both or neither: the same questions asked of the plain and of a tuned generator.
 
     python -m tests.bench.bench_tuned [FOLDER] [--half development] [--limit N] [--thunderbird STATE]
+        [--retriever FOLDER]
 
 Sets, none of which was trained on: the other halves of CLAPNQ and MTRAG (their passages are the
 corpus); the sample company, whose kinds of documents and product no training set has; with
@@ -9,9 +10,10 @@ corpus); the sample company, whose kinds of documents and product no training se
 
 - without retrieval, of both generators: what is in the weights;
 - with retrieval, of both: the engine declines, asks, verifies each sentence and weighs a "no", as it does live;
-- by quoting, without a generator: best passage, best sentences, the extractive baseline.
+- by quoting, without a generator: best passage, best sentences, the extractive baseline;
+- of the tuned one and by quoting with `--retriever`, an embedder that was trained, where the corpus is in memory.
 
-FOLDER is a version's; by default it is the adapter that comes with Deskhand. `format` and `raw grounded` are
+Perplexity on abstracts of SciFact, which neither was trained on, tells what was forgotten. FOLDER is a version's; by default it is the adapter that comes with Deskhand. `format` and `raw grounded` are
 of what the generator said, all else of what is shown. Eight are asked at once, so no times are
 told. Writes results/tuned-<half>.json and .png.
 """
@@ -19,6 +21,8 @@ told. Writes results/tuned-<half>.json and .png.
 from __future__ import annotations
 
 import argparse
+import gzip
+import itertools
 import json
 import re
 import tempfile
@@ -47,6 +51,7 @@ from assistant.generate.base import PieceChat, Trust, Tuned
 from assistant.generate.echo import EchoChat
 from assistant.generate.local import LocalChat
 from assistant.ingest.chunk import Chunker
+from assistant.ingest.embed import Embedder, OnnxEmbedder
 from assistant.model import Answer, Principal, Turn
 from assistant.retrieve.evidence import DeskRetriever
 from assistant.retrieve.scope import Scope
@@ -55,6 +60,7 @@ from assistant.store.search import Filters
 from assistant.surfaces.cli_sources import follow
 from assistant.surfaces.demo import ASKER, add_sample
 from assistant.tune.evaluate import well_formed
+from assistant.tune.perplexity import perplexity
 from tests.bench import convert
 from tests.bench.bench_history import half as sample_half
 from tests.bench.output import plotted, save
@@ -107,6 +113,8 @@ class Set:
     name: str
     questions: Sequence[Question]
     find: Find
+    retuned: Find | None = None
+    """the same with the embedder that was trained"""
 
 
 def alone(model: Heard, question: Question) -> Answer:
@@ -120,14 +128,17 @@ def alone(model: Heard, question: Question) -> Answer:
     return Answer("" if refusal else text, (), 1.0, refusal=refusal, question=question.question)
 
 
-def measured(asked: Set, assistant: Assistant, model: Heard | None, *, retrieval: bool) -> dict[str, Any]:
-    """Each measure over the questions it applies to. Without a model the sources are quoted."""
+def measured(
+    asked: Set, assistant: Assistant, model: Heard | None, find: Find | None
+) -> dict[str, Estimate | None]:
+    """Each measure over the questions it applies to. Without a model the sources are quoted; without `find` there
+    are none."""
     found: dict[str, list[float]] = {}
     encode = assistant.embedder.encode
 
     def one(question: Question) -> dict[str, float]:
         heard = model and model.model_copy()
-        if not retrieval:
+        if find is None:
             assert heard is not None
             answer = alone(heard, question)
             return {
@@ -136,7 +147,7 @@ def measured(asked: Set, assistant: Assistant, model: Heard | None, *, retrieval
                 if k not in ("grounded", "retrieved_relevant", "told_relevant")
             }
         engine = DeskQueryEngine(
-            asked.find(question),
+            find(question),
             heard or EchoChat(),
             encode=encode,
             strategy=Strategy.WRITE if heard else Strategy.QUOTE,
@@ -162,17 +173,23 @@ def _raw(heard: Heard, answer: Answer, encode: cite.Encode) -> dict[str, float]:
     return values
 
 
-def public(chosen: str, limit: int | None, assistant: Assistant) -> Generator[Set]:
+def public(chosen: str, limit: int | None, assistant: Assistant, trained: Embedder | None) -> Generator[Set]:
     """The halves of CLAPNQ and MTRAG that no training file has, cut in two again."""
-    chunker = Chunker(assistant.embedder.tokenizer_file)
 
-    def find(question: Question) -> BaseRetriever:
-        return MemoryRetriever(question.passages or (), embedder=assistant.embedder, chunker=chunker)
+    def by(embedder: Embedder) -> Find:
+        chunker = Chunker(embedder.tokenizer_file)
+        return lambda question: MemoryRetriever(question.passages or (), embedder=embedder, chunker=chunker)
 
     for name, lines in (("CLAPNQ", convert.clapnq), ("MTRAG", convert.mtragun)):
         every = [Question.model_validate(line) for line in lines(DATA) if not convert.trained_on(line)]
         these = [q for q in every if convert.draw(f"half {q.id}") % 2 == (chosen == "test")]
-        yield Set(name, these[:limit], find)
+        yield Set(name, these[:limit], by(assistant.embedder), by(trained) if trained else None)
+
+
+def general() -> str:
+    """English that no set has."""
+    with gzip.open(DATA / "scifact/corpus.jsonl.gz", "rt", encoding="utf-8") as lines:
+        return "\n".join(json.loads(line)["text"] for line in itertools.islice(lines, 40))
 
 
 def sample(chosen: str, limit: int | None, assistant: Assistant) -> Set:
@@ -241,6 +258,7 @@ def main() -> None:
     parser.add_argument("--half", choices=("development", "test"), default="development")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--thunderbird", type=Path)
+    parser.add_argument("--retriever", type=Path)
     given = parser.parse_args()
     if not DATA.is_dir():
         raise SystemExit("skipped: the data folder is absent")
@@ -251,23 +269,32 @@ def main() -> None:
     tokens = chosen.prompt_tokens or 800
     plain = Heard(inner=local.from_settings(config), prompt_tokens=tokens)
     tuned = Heard(inner=local.from_settings(config, chosen), prompt_tokens=tokens, trust=chosen.trust)
-    report: dict[str, dict[str, dict[str, Any]]] = {}
+    trained = given.retriever and OnnxEmbedder(given.retriever)
+    forgot = {
+        name: str(perplexity(model.inner, general(), lambda *_: None))
+        for name, model in (("plain", plain), ("tuned", tuned))
+    }
+    print("perplexity", forgot, flush=True)
+    report: dict[str, dict[str, dict[str, Estimate | None]]] = {}
 
     def ask(asked: Set, assistant: Assistant) -> None:
         rows = report[f"{asked.name} ({len(asked.questions)})"] = {}
-        for name, model, retrieval in (
-            ("plain, no retrieval", plain, False),
-            ("tuned, no retrieval", tuned, False),
-            ("plain, retrieval", plain, True),
-            ("tuned, retrieval", tuned, True),
-            ("quoting", None, True),
+        for name, model, find in (
+            ("plain, no retrieval", plain, None),
+            ("tuned, no retrieval", tuned, None),
+            ("plain, retrieval", plain, asked.find),
+            ("tuned, retrieval", tuned, asked.find),
+            ("quoting", None, asked.find),
+            ("tuned, tuned retriever", tuned, asked.retuned),
+            ("quoting, tuned retriever", None, asked.retuned),
         ):
-            rows[name] = measured(asked, assistant, model, retrieval=retrieval)
-            print(asked.name, "|", name, {k: str(v) for k, v in rows[name].items()}, flush=True)
+            if find or "no retrieval" in name:
+                rows[name] = measured(asked, assistant, model, find)
+                print(asked.name, "|", name, {k: str(v) for k, v in rows[name].items()}, flush=True)
 
     with sample_desk() as assistant:
         for asked in (
-            *public(given.half, given.limit, assistant),
+            *public(given.half, given.limit, assistant, trained),
             sample(given.half, given.limit, assistant),
         ):
             ask(asked, assistant)
@@ -280,6 +307,7 @@ def main() -> None:
         {
             "half": given.half,
             "trust": asdict(chosen.trust),
+            "perplexity": forgot,
             "sets": {
                 s: {n: {k: str(v) for k, v in row.items()} for n, row in rows.items()}
                 for s, rows in report.items()
@@ -288,14 +316,14 @@ def main() -> None:
     )
 
 
-def plot(chosen: str, report: dict[str, dict[str, dict[str, Any]]]) -> None:
+def plot(chosen: str, report: dict[str, dict[str, dict[str, Estimate | None]]]) -> None:
     shown = ("f1", "citation_recall", "declined_unanswerable", "declined_answerable")
     with plotted(f"tuned-{chosen}", columns=len(shown), size=(16, 4)) as axes:
         for place, measure in enumerate(shown):
             for number, name in enumerate(next(iter(report.values()))):
-                values: list[Estimate | None] = [rows[name].get(measure) for rows in report.values()]
-                spots = [n + (number - 2) * 0.16 for n in range(len(values))]
-                axes[place].bar(spots, [v.value if v else 0.0 for v in values], width=0.16, label=name)
+                values = [rows.get(name, {}).get(measure) for rows in report.values()]
+                spots = [n + (number - 3) * 0.12 for n in range(len(values))]
+                axes[place].bar(spots, [v.value if v else 0.0 for v in values], width=0.12, label=name)
             axes[place].set_xticks(
                 range(len(report)), [s.split(" (")[0] for s in report], rotation=20, fontsize=7
             )
