@@ -75,6 +75,7 @@ MEASURES = (
 AT_ONCE = 8
 
 Find = Callable[[Question], BaseRetriever]
+Marks = dict[str, Estimate | None]
 
 
 class Heard(PieceChat):
@@ -84,6 +85,7 @@ class Heard(PieceChat):
     model_name: str = "heard"
     trust: Trust = Trust()
     quotes: bool = False
+    rewrites: bool = False
     prompt_tokens: int = 800
     said: str = ""
     sources: int = 0
@@ -128,9 +130,7 @@ def alone(model: Heard, question: Question) -> Answer:
     return Answer("" if refusal else text, (), 1.0, refusal=refusal, question=question.question)
 
 
-def measured(
-    asked: Set, assistant: Assistant, model: Heard | None, find: Find | None
-) -> dict[str, Estimate | None]:
+def measured(asked: Set, assistant: Assistant, model: Heard | None, find: Find | None) -> Marks:
     """Each measure over the questions it applies to. Without a model the sources are quoted; without `find` there
     are none."""
     found: dict[str, list[float]] = {}
@@ -250,7 +250,7 @@ def state_desk(state: Path) -> Generator[Assistant]:
         assistant.close()
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -259,7 +259,29 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--thunderbird", type=Path)
     parser.add_argument("--retriever", type=Path)
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def compared(asked: Set, assistant: Assistant, plain: Heard, tuned: Heard) -> dict[str, Marks]:
+    """Marks by system, those that the set allows."""
+    rows: dict[str, Marks] = {}
+    for name, model, find in (
+        ("plain, no retrieval", plain, None),
+        ("tuned, no retrieval", tuned, None),
+        ("plain, retrieval", plain, asked.find),
+        ("tuned, retrieval", tuned, asked.find),
+        ("quoting", None, asked.find),
+        ("tuned, tuned retriever", tuned, asked.retuned),
+        ("quoting, tuned retriever", None, asked.retuned),
+    ):
+        if find or "no retrieval" in name:
+            rows[name] = measured(asked, assistant, model, find)
+            print(asked.name, "|", name, {k: str(v) for k, v in rows[name].items()}, flush=True)
+    return rows
+
+
+def main() -> None:
+    given = arguments()
     if not DATA.is_dir():
         raise SystemExit("skipped: the data folder is absent")
     config = Settings(state=Path("unused"), models=MODELS)
@@ -275,32 +297,17 @@ def main() -> None:
         for name, model in (("plain", plain), ("tuned", tuned))
     }
     print("perplexity", forgot, flush=True)
-    report: dict[str, dict[str, dict[str, Estimate | None]]] = {}
-
-    def ask(asked: Set, assistant: Assistant) -> None:
-        rows = report[f"{asked.name} ({len(asked.questions)})"] = {}
-        for name, model, find in (
-            ("plain, no retrieval", plain, None),
-            ("tuned, no retrieval", tuned, None),
-            ("plain, retrieval", plain, asked.find),
-            ("tuned, retrieval", tuned, asked.find),
-            ("quoting", None, asked.find),
-            ("tuned, tuned retriever", tuned, asked.retuned),
-            ("quoting, tuned retriever", None, asked.retuned),
-        ):
-            if find or "no retrieval" in name:
-                rows[name] = measured(asked, assistant, model, find)
-                print(asked.name, "|", name, {k: str(v) for k, v in rows[name].items()}, flush=True)
-
+    report: dict[str, dict[str, Marks]] = {}
     with sample_desk() as assistant:
         for asked in (
             *public(given.half, given.limit, assistant, trained),
             sample(given.half, given.limit, assistant),
         ):
-            ask(asked, assistant)
+            report[f"{asked.name} ({len(asked.questions)})"] = compared(asked, assistant, plain, tuned)
     with state_desk(given.thunderbird) if given.thunderbird else nullcontext() as assistant:
         if assistant:
-            ask(thunderbird(given.half, given.limit, assistant), assistant)
+            asked = thunderbird(given.half, given.limit, assistant)
+            report[f"{asked.name} ({len(asked.questions)})"] = compared(asked, assistant, plain, tuned)
     plot(given.half, report)
     save(
         f"tuned-{given.half}",
@@ -316,7 +323,7 @@ def main() -> None:
     )
 
 
-def plot(chosen: str, report: dict[str, dict[str, dict[str, Estimate | None]]]) -> None:
+def plot(chosen: str, report: dict[str, dict[str, Marks]]) -> None:
     shown = ("f1", "citation_recall", "declined_unanswerable", "declined_answerable")
     with plotted(f"tuned-{chosen}", columns=len(shown), size=(16, 4)) as axes:
         for place, measure in enumerate(shown):
