@@ -27,9 +27,9 @@ class Example:
     """What a generator learns from: a prompt and what it should say."""
 
     kind: str
-    """`answer`, `decline`, `turns`, `draft` or `replay`"""
+    """`answer`, `decline`, `turns`, `draft` or `replay`; of an answer that was judged `good` or `bad`"""
     origin: str
-    """`desk`, or the name of a file"""
+    """`desk`, `feedback`, or the name of a file"""
     prompt: Messages
     completion: str
     documents: tuple[int, ...] = ()
@@ -37,6 +37,8 @@ class Example:
     asked_at: dt.datetime | None = None
     part: str = "train"
     """`train`, `dev` or `test`"""
+    message: int | None = None
+    """id of the answer that was judged"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ def examples(connection: Conn, dataset: int, part: str) -> Generator[Example]:
             documents=tuple(row["documents"]),
             asked_at=row["asked_at"],
             part=part,
+            message=row["message_id"],
         )
 
 
@@ -113,6 +116,15 @@ def messages(connection: Conn, ticket: int) -> list[Row]:
     return connection.execute(SQL["ticket_messages"], {"id": ticket}).fetchall()
 
 
+def judged(connection: Conn) -> list[Row]:
+    """Answers that somebody judged, the oldest first, without who asked and without their names.
+
+    id, question, answer, chunks (retrieved, the best first), ticket_id, citations ({marker, chunk, evidence} each),
+    verdicts, created_at.
+    """
+    return connection.execute(SQL["judged_answers"]).fetchall()
+
+
 def _values(dataset: int, example: Example) -> dict[str, Any]:
     return {
         "dataset": dataset,
@@ -122,5 +134,6 @@ def _values(dataset: int, example: Example) -> dict[str, Any]:
         "prompt": json.dumps(example.prompt),
         "completion": example.completion,
         "documents": list(example.documents),
+        "message": example.message,
         "asked_at": example.asked_at,
     }
