@@ -115,6 +115,16 @@ def split_markers(sentence: str) -> tuple[str, tuple[int, ...]]:
     return _MARKERS.sub("", sentence).strip(), tuple(dict.fromkeys(found))
 
 
+def unmarked(text: str) -> list[str]:
+    """The sentences of a text that no marker follows."""
+    found: list[Sentence] = []
+    end = 0
+    for marker in _MARKERS.finditer(text):
+        found += sentences(text[end : marker.start()])[:-1]
+        end = marker.end()
+    return [part.readable for part in (*found, *sentences(text[end:]))]
+
+
 def renumbered(text: str, numbers: Mapping[int, int]) -> str:
     """A text whose marker n is `numbers[n]`. Raises `KeyError` for a marker that has no number there."""
 

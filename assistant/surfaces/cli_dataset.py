@@ -10,10 +10,15 @@ import typer
 from assistant.errors import ConfigError
 from assistant.evaluate import questions
 from assistant.store import datasets
-from assistant.store.datasets import Dataset, Example
+from assistant.store.datasets import Dataset
 from assistant.surfaces.terminal import As, Json, asker, opened, out, print_json, print_rows, progress_bars
 from assistant.tune import dataset as builder
 from assistant.tune import judged
+
+ALONE = (
+    "Judged answers are a dataset of their own, for a version that goes on from another. Nothing was stored; "
+    "give --feedback without --questions and --general."
+)
 
 
 def dataset(
@@ -42,19 +47,16 @@ def dataset(
     alone; names, addresses, numbers and keys are taken out.
     """
     if feedback and (files or general):
-        raise ConfigError(
-            "Judged answers are a dataset of their own, for a version that goes on from another. Nothing was stored; "
-            "give --feedback without --questions and --general."
-        )
+        raise ConfigError(ALONE)
     choices = builder.Choices(tickets=tickets, prompt_tokens=prompt_tokens)
     with opened() as assistant, progress_bars(quiet=as_json) as progress:
         made = builder.Builder(assistant, asker(assistant, who), choices)
-        examples: list[Example] = judged.judged(made, progress) if feedback else []
-        if desk and not feedback:
-            examples += made.desk(progress)
-        for file in files or []:
-            examples += made.file(file.stem, questions.load(file), progress)
-        if not feedback:
+        if feedback:
+            examples = judged.judged(made, progress)
+        else:
+            examples = made.desk(progress) if desk else []
+            for file in files or []:
+                examples += made.file(file.stem, questions.load(file), progress)
             examples = builder.balanced(examples, choices, made.left_out)
         if not examples:
             raise ConfigError(_nothing(made, feedback=feedback))

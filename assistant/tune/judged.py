@@ -19,7 +19,7 @@ from assistant.store import datasets, search
 from assistant.store.datasets import Example
 from assistant.store.db import Row
 from assistant.store.feedback import Verdict
-from assistant.text.sentences import clean, sentences, stems
+from assistant.text.sentences import stems
 from assistant.tune import filters
 from assistant.tune.dataset import Builder, Progress
 from assistant.tune.filters import Reason
@@ -28,6 +28,9 @@ GOOD = {Verdict.UP, Verdict.ACCEPTED, Verdict.SOLVED}
 BAD = {Verdict.DOWN, Verdict.SOURCE_WRONG, Verdict.SOURCE_OUTDATED, Verdict.REOPENED}
 LOOKED_AT = 0.2
 """share of the good and of the bad ones, the latest, that is for development: they are few"""
+
+FEW = 3
+"""topical words below which a sentence tells nothing, as one that leads to a list"""
 
 
 def judged(builder: Builder, progress: Progress) -> list[Example]:
@@ -46,7 +49,7 @@ def judged(builder: Builder, progress: Progress) -> list[Example]:
 
 
 def verdict(said: Sequence[str]) -> str | Reason:
-    """`good` or `bad`, of all that was said about one answer; who opens a ticket again takes back that it was solved."""
+    """`good` or `bad`, of all that was said about one answer; a reopened ticket takes back that it was solved."""
     told = {Verdict(one) for one in said}
     if Verdict.REOPENED in told:
         told.discard(Verdict.SOLVED)
@@ -105,14 +108,12 @@ def _readable(builder: Builder, row: Row) -> tuple[list[Passage], Mask | None]:
 
 
 def _borne_out(completion: str, shown: Sequence[Passage]) -> bool:
-    """Whether nothing in it is without a marker that no shown source says: it may come from what was not for everybody."""
-    for sentence in sentences(clean(completion)):
-        said, markers = cite.split_markers(sentence.text)
-        if markers or len(stems(said)) < 3:
-            continue
-        if not any(cite.support(said, cite.Source(p.text, p.title)).holds for p in shown):
-            return False
-    return True
+    """Whether a shown source says all that has no marker: it may come from what not everybody may read."""
+    sources = [cite.Source(passage.text, passage.title) for passage in shown]
+    return all(
+        len(stems(said)) < FEW or any(cite.support(said, source).holds for source in sources)
+        for said in cite.unmarked(completion)
+    )
 
 
 def _parted(made: Sequence[Example], kind: str) -> list[Example]:
