@@ -1,6 +1,6 @@
 """TRL's trainer, as a desk needs it: it computes the loss where there is one, and can be killed at any moment.
 
-The only module that imports torch, transformers, peft and trl (extra `[tune]`).
+Beside `preferring` the only module that imports torch, transformers, peft and trl (extra `[tune]`).
 """
 
 from __future__ import annotations
@@ -78,7 +78,19 @@ class ByLength(Sampler[int]):
         return iter([*(index for batch in mixed for index in batch), *order[whole * self._batch :]])
 
 
-class DeskTrainer(SFTTrainer):
+class Finite:
+    """Of a trainer: it ends where its loss is no number any more."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        trainer: Any = self
+        loss = super().training_step(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue] - a trainer's
+        if not torch.isfinite(loss):
+            rate = trainer._get_learning_rate()
+            raise NotFinite(f"step {trainer.state.global_step + 1}, learning rate {rate:.1e}")
+        return loss
+
+
+class DeskTrainer(Finite, SFTTrainer):
     """SFT whose output layer is computed for completions alone."""
 
     def compute_loss(
@@ -105,14 +117,6 @@ class DeskTrainer(SFTTrainer):
             return loss / (wanted != IGNORED).sum()
         # Gradients are averaged over the processes, tokens were counted over all of them.
         return loss / num_items_in_batch * self.accelerator.num_processes
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        loss = super().training_step(*args, **kwargs)
-        if not torch.isfinite(loss):
-            raise NotFinite(
-                f"step {self.state.global_step + 1}, learning rate {self._get_learning_rate():.1e}"
-            )
-        return loss
 
     def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
         rows = self.train_dataset if train_dataset is None else train_dataset
@@ -217,7 +221,7 @@ def fit(
     model = base.model()
     trainer = DeskTrainer(
         model=model,
-        args=_arguments(recipe, folder, resumed=checkpoint is not None),
+        args=SFTConfig(**arguments(recipe, folder, resumed=checkpoint is not None), packing=False),
         train_dataset=Dataset.from_dict(columns(train)),
         eval_dataset=Dataset.from_dict(columns(dev)),
         processing_class=base.tokenizer(),
@@ -232,6 +236,11 @@ def fit(
         ),
         callbacks=[Watch(folder, recipe, tell)],
     )
+    return run(trainer, checkpoint)
+
+
+def run(trainer: Any, checkpoint: Path | None) -> dict[str, Any]:
+    """Train, from the checkpoint on where there is one; returns what `fit` does."""
     trainer.remove_callback(PrinterCallback)
     # PEFT would make every layer's input float32, only for autocast to make it bfloat16 again.
     with disable_input_dtype_casting(trainer.model, active=bf16()):
@@ -258,9 +267,10 @@ def publish(best: Path, folder: Path, base: Base, recipe: Recipe) -> None:
     servers.write_small(folder / adapter.CONFIG, json.dumps(config, indent=2, sort_keys=True), mode=0o644)
 
 
-def _arguments(recipe: Recipe, folder: Path, *, resumed: bool) -> SFTConfig:
+def arguments(recipe: Recipe, folder: Path, *, resumed: bool) -> dict[str, Any]:
+    """What every trainer of TRL is told."""
     on_gpu = torch.cuda.is_available()
-    return SFTConfig(
+    return dict(
         output_dir=str(folder),
         per_device_train_batch_size=recipe.batch,
         per_device_eval_batch_size=recipe.batch,
@@ -272,7 +282,6 @@ def _arguments(recipe: Recipe, folder: Path, *, resumed: bool) -> SFTConfig:
         num_train_epochs=recipe.epochs,
         max_steps=recipe.steps or -1,
         max_length=None,  # nothing is cut: what is too long was left out
-        packing=False,
         bf16=bf16(),
         gradient_checkpointing=False,
         eval_strategy="steps",
