@@ -61,7 +61,7 @@ def fit(
 
 
 def columns(rows: Sequence[Encoded], batch: int) -> dict[str, list[Any]]:
-    """As `KTOTrainer` reads them; how far it has gone from its start is told by answers to other questions of a batch."""
+    """As `KTOTrainer` reads them; a batch's answers to each other's questions tell how far it is from its start."""
     written = [row.input_ids[row.read :] for row in rows]
     batches = [written[first : first + batch] for first in range(0, len(rows), batch)]
     return {

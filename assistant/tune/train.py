@@ -97,8 +97,8 @@ def train(
 ) -> dict[str, Any]:
     """Train and publish in `folder` the adapter and, of a base that is a GGUF, the merged one; returns metrics.
 
-    What was begun there is gone on with. `start`: the adapter that kto goes on from. Raises `Useless` when there is nothing worth
-    publishing, `Stopped` when `tell` wants it.
+    What was begun there is gone on with. `start`: the adapter that kto goes on from. Raises `Useless` when there is
+    nothing worth publishing, `Stopped` when `tell` wants it.
     """
     trained = fitted(base, prepared, recipe, folder / "work", tell, start)
     from assistant.tune import trainer  # torch

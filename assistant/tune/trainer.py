@@ -21,7 +21,7 @@ from peft.helpers import disable_input_dtype_casting
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from torch.utils.data import Sampler
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from assistant import servers
@@ -78,15 +78,15 @@ class ByLength(Sampler[int]):
         return iter([*(index for batch in mixed for index in batch), *order[whole * self._batch :]])
 
 
-class Finite:
-    """Of a trainer: it ends where its loss is no number any more."""
+class Finite(Trainer):
+    """Ends where its loss is no number any more."""
 
     def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        trainer: Any = self
-        loss = super().training_step(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue] - a trainer's
+        loss = super().training_step(*args, **kwargs)
         if not torch.isfinite(loss):
-            rate = trainer._get_learning_rate()
-            raise NotFinite(f"step {trainer.state.global_step + 1}, learning rate {rate:.1e}")
+            raise NotFinite(
+                f"step {self.state.global_step + 1}, learning rate {self._get_learning_rate():.1e}"
+            )
         return loss
 
 
@@ -270,30 +270,30 @@ def publish(best: Path, folder: Path, base: Base, recipe: Recipe) -> None:
 def arguments(recipe: Recipe, folder: Path, *, resumed: bool) -> dict[str, Any]:
     """What every trainer of TRL is told."""
     on_gpu = torch.cuda.is_available()
-    return dict(
-        output_dir=str(folder),
-        per_device_train_batch_size=recipe.batch,
-        per_device_eval_batch_size=recipe.batch,
-        gradient_accumulation_steps=recipe.accumulation,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=recipe.warmup,  # pyright: ignore[reportArgumentType] - below 1 it is a share
-        weight_decay=recipe.weight_decay,
-        num_train_epochs=recipe.epochs,
-        max_steps=recipe.steps or -1,
-        max_length=None,  # nothing is cut: what is too long was left out
-        bf16=bf16(),
-        gradient_checkpointing=False,
-        eval_strategy="steps",
-        eval_steps=recipe.evaluate_every,
-        eval_on_start=not resumed,
-        save_strategy="no",  # `Watch` says when
-        save_total_limit=2,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=on_gpu,
-        use_cpu=not on_gpu,
-        seed=recipe.seed,
-    )
+    return {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": recipe.batch,
+        "per_device_eval_batch_size": recipe.batch,
+        "gradient_accumulation_steps": recipe.accumulation,
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": recipe.schedule,
+        "warmup_steps": recipe.warmup,  # below 1 it is a share
+        "weight_decay": recipe.weight_decay,
+        "num_train_epochs": recipe.epochs,
+        "max_steps": recipe.steps or -1,
+        "max_length": None,  # nothing is cut: what is too long was left out
+        "bf16": bf16(),
+        "gradient_checkpointing": False,
+        "eval_strategy": "steps",
+        "eval_steps": recipe.evaluate_every,
+        "eval_on_start": not resumed,
+        "save_strategy": "no",  # `Watch` says when
+        "save_total_limit": 2,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": on_gpu,
+        "use_cpu": not on_gpu,
+        "seed": recipe.seed,
+    }

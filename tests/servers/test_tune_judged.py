@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.errors import ConfigError, ModelUnavailable
 from assistant.generate import adapter, live
 from assistant.store import versions
 from assistant.store.db import Database
 from assistant.store.versions import Kind, Version
+from assistant.surfaces import cli_tune
 from assistant.tune import card, job
 from assistant.tune.base import Base
 from assistant.tune.examples import encode
@@ -23,7 +25,7 @@ from tests import tuned as versioned
 from tests.tuning import examples, judged, store
 
 pytest.importorskip("trl", reason="needs the extra [tune]")
-QUICK = {"learning_rate": 2e-3, "steps": 20, "evaluate_every": 5, "accumulation": 2, "patience": 50}
+QUICK = {"learning_rate": 2e-3, "steps": 12, "evaluate_every": 6, "accumulation": 2, "patience": 50}
 
 
 @pytest.fixture
@@ -51,12 +53,12 @@ def gone_on(database: Database, tuned: Settings, start: Version, **values: Any) 
             connection,
             Kind.GENERATOR,
             base=start.base,
-            dataset_hash=store(database, judged(), judged(8, 8)),
+            dataset_hash=store(database, judged(24, 24), judged(6, 6)),
             recipe=how.model_dump(),
             by="ada@acme.example",
         )
     folder = tuned.models_folder / version.folder
-    job.start(tuned, version).wait(170)
+    job.start(tuned, version).wait(500)
     with database.writer() as connection:
         version = versions.get(connection, version.name)
     assert version.state != "training", (folder / job.LOG).read_text()[-3000:]
@@ -71,7 +73,7 @@ def likelihoods(tuned: Settings, version: Version) -> list[float]:
     base = Base(tuned.local_model, Path(tuned.local_model))
     model = PeftModel.from_pretrained(base.model().float(), tuned.models_folder / version.folder).eval()
     told: list[float] = []
-    for example in judged(8, 8):
+    for example in judged(6, 6):
         row = encode(base.tokenizer(), example.prompt, example.completion)
         with torch.no_grad():
             logits = model(torch.tensor([row.input_ids])).logits[0, row.read - 1 : -1]
@@ -83,7 +85,7 @@ def likelihoods(tuned: Settings, version: Version) -> list[float]:
 def moved(tuned: Settings, start: Version, version: Version) -> tuple[float, float]:
     """How much likelier the good and the bad answers have become, on average, since the start."""
     change = [b - a for a, b in zip(likelihoods(tuned, start), likelihoods(tuned, version), strict=True)]
-    return sum(change[:8]) / 8, sum(change[8:]) / 8
+    return sum(change[:6]) / 6, sum(change[6:]) / 6
 
 
 @pytest.mark.timeout(600)
@@ -103,7 +105,7 @@ def test_what_people_liked_becomes_likelier_than_what_they_did_not(
     assert good > bad + 1, (good, bad)
     assert version.metrics["dev_loss"] < version.metrics["dev_loss_untrained"] - 0.02
     assert version.metrics["dev_loss_untrained"] == pytest.approx(0.5, abs=0.02), "it began as its start"
-    assert version.metrics["examples"] == {"train good": 40, "train bad": 40, "dev good": 8, "dev bad": 8}
+    assert version.metrics["examples"] == {"train good": 24, "train bad": 24, "dev good": 6, "dev bad": 6}
     folder = tuned.models_folder / version.folder
     ours, theirs = adapter.read(folder), adapter.read(tuned.models_folder / start.folder)
     assert ours.base == tuned.local_model
@@ -163,6 +165,23 @@ def test_what_can_not_be_gone_on_from_is_refused_before_anything_starts(
         )
         with pytest.raises(ConfigError, match="is no trained generator"):
             begun(connection, untrained.name, start.base, tuned)
+    assistant = Assistant(tuned)
+    try:
+        store(database, judged(30, 12), judged(6, 6))
+        with pytest.raises(ConfigError, match="36 good and 18 bad"):
+            cli_tune._requested(assistant, "c0ffee", "", start.name, {})
+        with pytest.raises(ConfigError, match="0 good and 0 bad"):
+            cli_tune._requested(assistant, "50f7", "", start.name, {})
+        with pytest.raises(ConfigError, match="its rank can't be changed"):
+            cli_tune._requested(assistant, "c0ffee", "", start.name, {"rank": 64})
+        store(database, judged(), judged(6, 6), name="beef" * 16)
+        asked = cli_tune._requested(assistant, "beef", "", start.name, {"beta": "0.3"})
+    finally:
+        assistant.close()
+    assert (asked.base, asked.recipe["start"], asked.recipe["beta"]) == (start.base, start.name, 0.3)
+    assert f"--from {start.name} --set method=kto --set beta=0.3" in card.command(asked)
+    with database.writer() as connection:
+        assert len(versions.everything(connection)) == 3, "what was refused left no version"
         (tuned.models_folder / start.folder / adapter.WEIGHTS).unlink()
         with pytest.raises(ModelUnavailable, match=r"there is no adapter_model\.safetensors"):
             begun(connection, start.name, start.base, tuned)

@@ -129,49 +129,6 @@ def test_only_the_completion_and_its_end_are_learnt(tokenizer: Any) -> None:
     assert read.endswith("what is box 0?<|im_end|>\n<|im_start|>assistant\n")
 
 
-def judged_recipe(**values: Any) -> Recipe:
-    return continued("generator-1", {"rank": 4, "alpha": 16, "strength": 0.5}, **values)
-
-
-@pytest.mark.parametrize(
-    ("train", "dev", "reason"),
-    [
-        ((30, 14), (5, 5), "35 good and 19 bad"),
-        ((15, 40), (4, 5), "19 good and 45 bad"),
-        ((30, 30), (5, 0), "35 good and 30 bad"),
-    ],
-)
-def test_too_few_judged_answers_of_a_kind_are_refused(
-    train: tuple[int, int], dev: tuple[int, int], reason: str
-) -> None:
-    with pytest.raises(ConfigError, match=reason) as refused:
-        tuning.check(judged(*train), judged(*dev), judged_recipe())
-    assert "Nothing was started" in str(refused.value)
-    tuning.check(judged(16, 16), judged(4, 4), judged_recipe())
-
-
-def test_judged_answers_are_never_learnt_as_what_is_to_be_said() -> None:
-    with pytest.raises(ConfigError, match="of judged answers, bad ones among them"):
-        tuning.check(judged(60, 60), judged(10, 10), recipe())
-    with pytest.raises(ConfigError, match="0 good and 0 bad"):
-        tuning.check(examples(60, 20), examples(10, 5), judged_recipe())
-
-
-def test_what_goes_on_has_the_adapter_it_began_with() -> None:
-    made = judged_recipe(beta="0.5", rank="4")
-    assert (made.rank, made.alpha, made.strength) == (4, 8, 1), "its strength is in its alpha"
-    assert (made.method, made.start, made.beta, made.batch) == ("kto", "generator-1", 0.5, 4)
-    for values, reason in (
-        ({"rank": 8}, "its rank can't be changed"),
-        ({"batch": 1}, "make batch 2"),
-        ({"method": "sft"}, "sft begins with the base"),
-    ):
-        with pytest.raises(ConfigError, match=reason):
-            judged_recipe(**values)
-    with pytest.raises(ConfigError, match="goes on from a version"):
-        recipe(method="kto", batch=4)
-
-
 def test_a_general_text_is_learnt_whole_and_without_chat_format(tokenizer: Any) -> None:
     encoded = tuning.encode(tokenizer, [], "The cat sat.")
     assert encoded.labels == encoded.input_ids
