@@ -70,9 +70,11 @@ def add(
     return Dataset(**row)
 
 
-def get(connection: Conn, name: str = LATEST) -> Dataset:
-    """The dataset whose hash begins like that, or the latest one. Raises `ConfigError`."""
+def get(connection: Conn, name: str = LATEST, *, judged: bool = False) -> Dataset:
+    """The dataset whose hash begins like that, or the latest one, be it of `judged` answers. Raises `ConfigError`."""
     rows = connection.execute(SQL["dataset_find"], {"name": "" if name == LATEST else name}).fetchall()
+    if name == LATEST:
+        rows = [row for row in rows if bool(row["settings"].get("feedback")) is judged]
     if not rows or (name != LATEST and len(rows) > 1):
         what = f"Several datasets begin with «{name}»" if rows else f"There is no dataset «{name}»"
         raise ConfigError(

@@ -148,9 +148,9 @@ def _requested(
         else:
             how = recipe(**chosen)
         base = base or assistant.settings.local_model
-        data = datasets.get(connection, dataset)
-        parts = (datasets.examples(connection, data.id, part) for part in ("train", "dev"))
-        examples.check(*parts, how)
+        data = datasets.get(connection, dataset, judged=bool(start))
+        train, dev = (datasets.examples(connection, data.id, part) for part in ("train", "dev"))
+        examples.check(train, dev, how)
         return versions.request(
             connection,
             Kind.GENERATOR,

@@ -134,7 +134,8 @@ def prepare(
                 rows.append(encoded)
                 made.counts[f"{part} {example.kind}"] += 1
                 made.documents.update(example.documents)
-                made.messages.update({example.message} - {None})
+                if example.message is not None:
+                    made.messages.add(example.message)
     least = LEAST_JUDGED if recipe.method == "kto" else LEAST
     one_kind = recipe.method == "kto" and len({row.good for row in made.train}) < 2
     if len(made.train) < least or one_kind or not made.dev:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from psycopg.errors import InsufficientPrivilege
+from typer.testing import CliRunner
 
+from assistant import config
 from assistant.app import Assistant
 from assistant.config import Settings
+from assistant.errors import ConfigError
 from assistant.model import (
     Access,
     Answer,
@@ -29,9 +34,10 @@ from assistant.store import conversations, datasets, erasure, feedback, versions
 from assistant.store.datasets import Example
 from assistant.store.feedback import Verdict
 from assistant.store.versions import Kind as Of
+from assistant.surfaces import cli
 from assistant.tune.dataset import Builder, Choices, store
 from assistant.tune.filters import Reason
-from assistant.tune.judged import judged
+from assistant.tune.judged import judged, verdict
 from tests import handed
 from tests.hostile import AGENT
 
@@ -154,6 +160,43 @@ def test_what_people_said_decides_and_contradictions_teach_nothing(
     give(assistant, "Purge the queue. [1]", {1: "purge"}, *verdicts)
     examples, left_out = made(assistant)
     assert [e.kind for e in examples] + list(left_out) == [expected]
+
+
+def test_a_ticket_that_was_opened_again_was_not_solved() -> None:
+    assert verdict(["solved", "reopened"]) == "bad"
+    assert verdict(["solved"]) == "good"
+    assert verdict(["accepted", "solved", "reopened"]) is Reason.CONTRADICTORY
+
+
+def test_the_command_makes_a_dataset_of_judged_answers_alone(
+    assistant: Assistant, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key, value in settings.model_dump(exclude_defaults=True).items():
+        plain = value.get_secret_value() if hasattr(value, "get_secret_value") else value
+        monkeypatch.setenv(f"DESKHAND_{key.upper()}", str(plain))
+    config.settings.cache_clear()
+    command = ["tune", "dataset", "--feedback"]
+    try:
+        nothing = CliRunner().invoke(cli.app, command)
+        assert "no judged answer" in str(nothing.exception)
+        for said in ("Purge the queue. [1]", "Purge the queue, then restart the gateway. [1]"):
+            give(assistant, said, {1: "purge"}, Verdict.UP, found=("purge",))
+        give(assistant, NOTE, {1: "note"}, Verdict.UP)
+        run = CliRunner().invoke(cli.app, [*command, "--json"])
+        assert run.exit_code == 0, run.output
+        told = json.loads(run.stdout)
+        assert told["counts"]["origins"] == {"feedback": 2}
+        assert told["counts"]["left_out"] == {Reason.PRIVATE: 1}
+        file = tmp_path / "general.txt"
+        file.write_text("text")
+        mixed = CliRunner().invoke(cli.app, [*command, "--general", str(file)])
+        assert "a dataset of their own" in str(mixed.exception)
+    finally:
+        config.settings.cache_clear()
+    with assistant.database.writer() as connection:
+        assert datasets.get(connection, judged=True).hash == told["hash"]
+        with pytest.raises(ConfigError, match="There is no dataset"):
+            datasets.get(connection)
 
 
 def test_nothing_that_rests_on_a_note_or_on_a_customers_history_gets_in(assistant: Assistant) -> None:
