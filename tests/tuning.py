@@ -34,6 +34,23 @@ def examples(answers: int = 50, declines: int = 20, replays: int = 20) -> list[E
     ]
 
 
+def judged(good: int = 40, bad: int = 40) -> list[Example]:
+    """Answers that people judged: the good ones tell the colour, the bad ones don't."""
+    kinds = ["good"] * good + ["bad"] * bad
+    return [
+        Example(
+            kind=kind,
+            origin="feedback",
+            prompt=tuple(prompt(number)),
+            completion=f"Box {number} is {COLOURS[number % len(COLOURS)]}. [1]"
+            if kind == "good"
+            else f"See the manual for box {number}. [1]",
+            documents=(2000 + number,),
+        )
+        for number, kind in enumerate(kinds)
+    ]
+
+
 def store(database: Database, train: list[Example], dev: list[Example], *, name: str = "c0ffee" * 10) -> str:
     """A dataset of these; returns its hash."""
     parts = [replace(e, part=part) for part, rows in (("train", train), ("dev", dev)) for e in rows]

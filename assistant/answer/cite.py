@@ -12,7 +12,7 @@ consecutive sentences of one passage when
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -113,6 +113,26 @@ def split_markers(sentence: str) -> tuple[str, tuple[int, ...]]:
     """A sentence without its markers, and the markers: "So it is [1, 3]." -> ("So it is.", (1, 3))."""
     found = [int(number) for group in _MARKERS.findall(sentence) for number in re.findall(r"\d+", group)]
     return _MARKERS.sub("", sentence).strip(), tuple(dict.fromkeys(found))
+
+
+def unmarked(text: str) -> list[str]:
+    """The sentences of a text that no marker follows."""
+    found: list[Sentence] = []
+    end = 0
+    for marker in _MARKERS.finditer(text):
+        found += sentences(text[end : marker.start()])[:-1]
+        end = marker.end()
+    return [part.readable for part in (*found, *sentences(text[end:]))]
+
+
+def renumbered(text: str, numbers: Mapping[int, int]) -> str:
+    """A text whose marker n is `numbers[n]`. Raises `KeyError` for a marker that has no number there."""
+
+    def instead(found: re.Match[str]) -> str:
+        new = dict.fromkeys(numbers[int(number)] for number in re.findall(r"\d+", found[1]))
+        return found[0].replace(found[1], ", ".join(map(str, new)))
+
+    return _MARKERS.sub(instead, text)
 
 
 def support(sentence: str, source: Source, *, encode: Encode | None = None) -> Support:

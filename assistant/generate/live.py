@@ -197,10 +197,11 @@ def _alone(folder: Path) -> Generator[None]:
 
 
 def _prompt_tokens(connection: Conn, version: Version) -> int | None:
-    if not version.dataset_hash:
+    chosen = versions.measured_with(connection, version)
+    if not chosen:
         return None
     try:
-        return datasets.get(connection, version.dataset_hash).settings.get("prompt_tokens")
+        return datasets.get(connection, chosen).settings.get("prompt_tokens")
     except ConfigError:  # a dataset may go, its versions stay
         return None
 

@@ -58,7 +58,7 @@ def evidence(retriever: Retriever, question: str, scope: Scope, *, limit: int = 
     found += replies
     if scope.customer is None and scope.audience is Audience.INTERNAL:
         return found
-    return _shared(retriever, found, scope)
+    return shared(retriever, found, scope)
 
 
 def _besides(scope: Scope) -> list[tuple[Filters, int]]:
@@ -114,7 +114,7 @@ def _others(retriever: Retriever, scope: Scope, ticket: int) -> list[Passage]:
     return [told(one, score=1.0, evidence=Evidence.TICKET) for one in found]
 
 
-def _shared(retriever: Retriever, found: Sequence[Passage], scope: Scope) -> list[Passage]:
+def shared(retriever: Retriever, found: Sequence[Passage], scope: Scope) -> list[Passage]:
     """Of strangers' tickets what agents wrote, masked, and none of their attachments; the rest as it is."""
     strangers: dict[int, str] = {}
     for p in found:

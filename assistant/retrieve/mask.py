@@ -144,6 +144,13 @@ def masks(connection: Conn, texts: Mapping[int, str]) -> dict[int, Mask]:
     return made
 
 
+def unowned(connection: Conn, text: str) -> Mask:
+    """What takes addresses, keys and private words out of a text that is of no ticket; names are not known here."""
+    named = lexical.identifiers(text)
+    known = search.documented(connection, sorted(set(named.values())))
+    return Mask(private=[word for word, term in named.items() if term not in known])
+
+
 def _forms(name: str) -> set[str]:
     """A name as written, without its legal form, and its first word where that is telling."""
     name = " ".join(name.split())

@@ -27,9 +27,9 @@ class Example:
     """What a generator learns from: a prompt and what it should say."""
 
     kind: str
-    """`answer`, `decline`, `turns`, `draft` or `replay`"""
+    """`answer`, `decline`, `turns`, `draft` or `replay`; of an answer that was judged `good` or `bad`"""
     origin: str
-    """`desk`, or the name of a file"""
+    """`desk`, `feedback`, or the name of a file"""
     prompt: Messages
     completion: str
     documents: tuple[int, ...] = ()
@@ -37,6 +37,8 @@ class Example:
     asked_at: dt.datetime | None = None
     part: str = "train"
     """`train`, `dev` or `test`"""
+    message: int | None = None
+    """id of the answer that was judged"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +70,11 @@ def add(
     return Dataset(**row)
 
 
-def get(connection: Conn, name: str = LATEST) -> Dataset:
-    """The dataset whose hash begins like that, or the latest one. Raises `ConfigError`."""
+def get(connection: Conn, name: str = LATEST, *, judged: bool = False) -> Dataset:
+    """The dataset whose hash begins like that, or the latest one, be it of `judged` answers. Raises `ConfigError`."""
     rows = connection.execute(SQL["dataset_find"], {"name": "" if name == LATEST else name}).fetchall()
+    if name == LATEST:
+        rows = [row for row in rows if bool(row["settings"].get("feedback")) is judged]
     if not rows or (name != LATEST and len(rows) > 1):
         what = f"Several datasets begin with «{name}»" if rows else f"There is no dataset «{name}»"
         raise ConfigError(
@@ -95,6 +99,7 @@ def examples(connection: Conn, dataset: int, part: str) -> Generator[Example]:
             documents=tuple(row["documents"]),
             asked_at=row["asked_at"],
             part=part,
+            message=row["message_id"],
         )
 
 
@@ -113,6 +118,15 @@ def messages(connection: Conn, ticket: int) -> list[Row]:
     return connection.execute(SQL["ticket_messages"], {"id": ticket}).fetchall()
 
 
+def judged(connection: Conn) -> list[Row]:
+    """Answers that somebody judged, the oldest first, without who asked and without their names.
+
+    id, question, answer, chunks (retrieved, the best first), ticket_id, citations ({marker, chunk, evidence} each),
+    verdicts, created_at.
+    """
+    return connection.execute(SQL["judged_answers"]).fetchall()
+
+
 def _values(dataset: int, example: Example) -> dict[str, Any]:
     return {
         "dataset": dataset,
@@ -122,5 +136,6 @@ def _values(dataset: int, example: Example) -> dict[str, Any]:
         "prompt": json.dumps(example.prompt),
         "completion": example.completion,
         "documents": list(example.documents),
+        "message": example.message,
         "asked_at": example.asked_at,
     }

@@ -264,6 +264,7 @@ def _remove(connection: Conn, subject: Subject, *, mentions: bool) -> Report:
     values["trail"] = [row["object"] for row in connection.execute(SQL["erasure_trail"], values)]
     values["chunks"] = [row["id"] for row in connection.execute(SQL["erasure_chunks"], values)]
     values["talks"] = [row["id"] for row in connection.execute(SQL["erasure_conversations"], values)]
+    values["messages"] = [row["id"] for row in connection.execute(SQL["erasure_messages"], values)]
     removed = dict(connection.execute(SQL["erasure_counts"], values).fetchone() or {})
     waiting = connection.execute(SQL["erasure_waiting"], values).fetchone() or {"documents": 0}
     for table, statement in (
@@ -289,7 +290,7 @@ def _remove(connection: Conn, subject: Subject, *, mentions: bool) -> Report:
         mentions=mentioned,
         mentions_erased=mentions,
         waiting=int(waiting["documents"]),
-        versions=versions.trained_on(connection, values["ids"]),
+        versions=versions.trained_on(connection, values["ids"], values["messages"]),
         gone=values,
     )
 

@@ -1195,6 +1195,9 @@ where c.customer_id = any (%(customers)s) or c.principal_id = any (%(people)s) o
       or exists (select from feedback f where f.message_id = m.id
                  and (f.comment ~* %(pattern)s or f.principal_id = any (%(people)s)))))
 
+-- name: erasure_messages
+select id from message where conversation_id = any (%(talks)s)
+
 -- name: erasure_counts
 -- What goes with a document, a conversation or a person without being named.
 select (select count(*) from ticket where document_id = any (%(ids)s)) as ticket,
@@ -1212,6 +1215,7 @@ select id from chunk where document_id = any (%(ids)s)
 -- Those that hold something of its documents, or its name: of a file that was given.
 delete from example e
 where e.documents && %(ids)s::bigint[] or e.prompt::text ~* %(pattern)s or e.completion ~* %(pattern)s
+  or e.message_id = any (%(messages)s)
 
 -- name: erasure_drop_escalations
 delete from escalation e
@@ -1426,9 +1430,24 @@ order by v.promoted_at desc limit 1
 insert into version_document (version_id, document_id)
 select %(id)s, unnest(%(documents)s::bigint[]) on conflict do nothing
 
+-- name: version_remember_messages
+insert into version_message (version_id, message_id)
+select %(id)s, unnest(%(messages)s::bigint[]) on conflict do nothing
+
+-- name: version_inherit
+-- It began as another one: whatever that was trained on is in it as well.
+with documents as (
+  insert into version_document (version_id, document_id)
+  select %(id)s, document_id from version_document where version_id = %(start)s on conflict do nothing
+)
+insert into version_message (version_id, message_id)
+select %(id)s, message_id from version_message where version_id = %(start)s on conflict do nothing
+
 -- name: versions_trained_on
-select distinct v.name, v.id from version v join version_document d on d.version_id = v.id
-where d.document_id = any (%(documents)s) order by v.id
+select v.name from version v
+where exists (select from version_document d where d.version_id = v.id and d.document_id = any (%(documents)s))
+  or exists (select from version_message m where m.version_id = v.id and m.message_id = any (%(messages)s))
+order by v.id
 
 -- name: dataset_add
 insert into dataset (hash, settings, counts) values (%(hash)s, %(settings)s, %(counts)s)
@@ -1438,15 +1457,18 @@ on conflict (hash) do nothing returning *
 select * from dataset where starts_with(hash, %(name)s) order by id desc
 
 -- name: example_add
-insert into example (dataset_id, part, kind, origin, prompt, completion, documents, asked_at)
-values (%(dataset)s, %(part)s, %(kind)s, %(origin)s, %(prompt)s, %(completion)s, %(documents)s, %(asked_at)s)
+insert into example (dataset_id, part, kind, origin, prompt, completion, documents, message_id, asked_at)
+values (%(dataset)s, %(part)s, %(kind)s, %(origin)s, %(prompt)s, %(completion)s, %(documents)s, %(message)s, %(asked_at)s)
 
 -- name: example_all
-select kind, origin, prompt, completion, documents, asked_at from example
+select kind, origin, prompt, completion, documents, message_id, asked_at from example
 where dataset_id = %(dataset)s and part = %(part)s order by id
 
 -- name: example_sources
 select distinct unnest(documents) as id from example where dataset_id = %(dataset)s and part = 'train' order by 1
+
+-- name: judged_answers
+select * from judged_answers()
 
 -- name: tickets_resolved
 select d.id, d.title, d.created_at, d.customer_id, t.tags, t.status

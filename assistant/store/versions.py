@@ -192,14 +192,33 @@ def answers(connection: Conn, kind: Kind, name: str, *, by: str) -> None:
         promote(connection, _version(row), by=by)
 
 
-def remember(connection: Conn, version: Version, documents: Iterable[int]) -> None:
-    """Note what it was trained on."""
+def remember(
+    connection: Conn, version: Version, documents: Iterable[int], messages: Iterable[int] = ()
+) -> None:
+    """Note what it was trained on: ids of documents, and of answers that somebody judged."""
     connection.execute(SQL["version_remember"], {"id": version.id, "documents": list(documents)})
+    connection.execute(SQL["version_remember_messages"], {"id": version.id, "messages": list(messages)})
 
 
-def trained_on(connection: Conn, documents: Sequence[int]) -> list[str]:
-    """Names of the versions that were trained on one of these documents, the oldest first."""
-    rows = connection.execute(SQL["versions_trained_on"], {"documents": list(documents)})
+def inherit(connection: Conn, version: Version, start: Version) -> None:
+    """Note that it was trained on all that `start` was trained on."""
+    connection.execute(SQL["version_inherit"], {"id": version.id, "start": start.id})
+
+
+def measured_with(connection: Conn, version: Version) -> str | None:
+    """Hash of the dataset whose development and test parts tell how good it is.
+
+    Of one that goes on from another that one's: judged answers have no questions that should be declined.
+    """
+    while version.recipe.get("start"):
+        version = get(connection, version.recipe["start"])
+    return version.dataset_hash
+
+
+def trained_on(connection: Conn, documents: Sequence[int], messages: Sequence[int] = ()) -> list[str]:
+    """Names of the versions that were trained on one of these documents or judged answers, the oldest first."""
+    values = {"documents": list(documents), "messages": list(messages)}
+    rows = connection.execute(SQL["versions_trained_on"], values)
     return [row["name"] for row in rows]
 
 

@@ -19,7 +19,8 @@ from assistant.store.versions import Kind, Version
 from assistant.surfaces import cli_dataset, cli_retriever, cli_versions
 from assistant.surfaces.terminal import Json, err, opened, out, print_json, print_rows
 from assistant.tune import card, examples, job
-from assistant.tune.recipe import recipe
+from assistant.tune.recipe import continued, recipe
+from assistant.tune.train import begun
 
 POLL_SECONDS = 1.0
 
@@ -41,6 +42,10 @@ def train(
     base: Annotated[
         str,
         typer.Option(help="Known weights, a GGUF, a folder or a hub's name. Default: DESKHAND_LOCAL_MODEL."),
+    ] = "",
+    start: Annotated[
+        str,
+        typer.Option("--from", metavar="NAME", help="Go on from this version with judged answers (KTO)."),
     ] = "",
     rank: Annotated[int | None, typer.Option(help="Rank of LoRA's matrices.")] = None,
     values: Annotated[
@@ -65,7 +70,7 @@ def train(
                 version = versions.resume(connection, resume)
         else:
             chosen = {**_given(values or []), **({} if rank is None else {"rank": rank})}
-            version = _requested(assistant, dataset, base or assistant.settings.local_model, chosen)
+            version = _requested(assistant, dataset, base, start, chosen)
         if not background:
             version = _followed(assistant, version, quiet=as_json)
     if as_json:
@@ -132,14 +137,20 @@ def stop(name: Name) -> None:
     out.print(f"✓ {name} ends at its next step.")
 
 
-def _requested(assistant: Assistant, dataset: str, base: str, chosen: Mapping[str, Any]) -> Version:
+def _requested(
+    assistant: Assistant, dataset: str, base: str, start: str, chosen: Mapping[str, Any]
+) -> Version:
     """A row that asks for a training. Raises `ConfigError` where it would come to nothing, before there is one."""
-    how = recipe(**chosen)
     with assistant.database.writer() as connection:
-        data = datasets.get(connection, dataset)
-        examples.check(
-            datasets.examples(connection, data.id, "train"), datasets.examples(connection, data.id, "dev")
-        )
+        if start:
+            base = base or versions.get(connection, start).base
+            how = continued(start, begun(connection, start, base, assistant.settings).recipe, **chosen)
+        else:
+            how = recipe(**chosen)
+        base = base or assistant.settings.local_model
+        data = datasets.get(connection, dataset, judged=bool(start))
+        train, dev = (datasets.examples(connection, data.id, part) for part in ("train", "dev"))
+        examples.check(train, dev, how)
         return versions.request(
             connection,
             Kind.GENERATOR,

@@ -205,7 +205,7 @@ def _on_dataset(
 ) -> tuple[list[Result], Any]:
     with assistant.database.writer() as connection:
         version = _version(connection, name)
-        own = version.dataset_hash if version else None
+        own = versions.measured_with(connection, version) if version else None
         chosen = datasets.get(connection, dataset or own or "latest")
         part, asked = cases.load(connection, chosen, part=part, limit=limit)
     found: list[Result] = []

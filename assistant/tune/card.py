@@ -27,6 +27,7 @@ def command(version: Version) -> str:
         f"--base {version.base}",
     ]
     changed = Recipe.model_validate(version.recipe).model_dump(exclude_defaults=True)
+    words += [f"--from {start}"] if (start := changed.pop("start", "")) else []
     return " ".join([*words, *(f"--set {name}={value}" for name, value in changed.items())])
 
 
@@ -54,7 +55,7 @@ A LoRA adapter that answers support questions from given sources, marks each sen
 rests on, and writes `NOT_IN_SOURCES` where they don't have the answer. Trained by Deskhand.
 
 - Base: {version.base}{f" ({known.about})" if known else ""}. Licence: {licence}.
-- Data: dataset `{dataset.hash}`.
+- Data: dataset `{dataset.hash}`{f", of judged answers, after all that {recipe.start} learnt" if recipe.start else ""}.
 - {files}`{"adapter_model.safetensors"}` is the adapter alone, as PEFT and vLLM load it.
 - Made by: `{command(version)}`
 - {minutes:.0f} minutes, {speed:.0f} tokens a second, evaluation included.
@@ -65,7 +66,7 @@ rests on, and writes `NOT_IN_SOURCES` where they don't have the answer. Trained 
 {_left_out(metrics["left_out"])}
 ## Losses
 
-Mean over the development part's examples of the loss of a completion's token: {metrics["dev_loss_untrained"]:.3f}
+{_of_loss(recipe)}: {metrics["dev_loss_untrained"]:.3f}
 before, {metrics["dev_loss"]:.3f} after {metrics["best_step"]} steps, which is what is kept.
 It was trained for {metrics["steps"]} steps{", until it got no better" if metrics["stopped_early"] else ""}.
 How good its answers are is measured by `deskhand tune evaluate`; nothing here says so.
@@ -112,6 +113,12 @@ def plot(folder: Path) -> Path | None:
     figure.savefig(folder / PLOT, dpi=120)
     pyplot.close(figure)
     return folder / PLOT
+
+
+def _of_loss(recipe: Recipe) -> str:
+    if recipe.method == "kto":
+        return f"KTO's loss over the development part's judged answers, which is about .5 for {recipe.start} itself"
+    return "Mean over the development part's examples of the loss of a completion's token"
 
 
 def _table(values: Mapping[str, Any], headings: tuple[str, str]) -> str:

@@ -189,7 +189,7 @@ class Builder:
         if self._asked and float(np.max(np.stack(self._asked) @ vector)) >= SAME:
             self.left_out[Reason.DUPLICATE] += 1
             return
-        messages, shown = self._prompt(case.question, passages)
+        messages, shown = self.prompt(case.question, passages)
         if not case.answerable:
             self._asked.append(vector)
             yield self._example("decline", messages, prompt.DECLINED, shown)
@@ -209,10 +209,10 @@ class Builder:
         left = [p for p in passages if not borne_out(said, p, encode=encode)]
         left = [p for p in left if p.external_id not in right and p.title not in right]
         if left and self._random.random() < 2 * self.choices.declined:
-            messages, shown = self._prompt(case.question, left)
+            messages, shown = self.prompt(case.question, left)
             yield self._example("decline", messages, prompt.DECLINED, shown)
 
-    def _prompt(
+    def prompt(
         self, question: str, passages: Sequence[Passage]
     ) -> tuple[list[dict[str, str]], list[Passage]]:
         """As the engine asks; and the passages with the texts that are shown of them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from assistant.answer.prompt import DECLINED
@@ -19,6 +19,9 @@ from assistant.tune.recipe import Recipe
 
 LEAST, LEAST_OF_EACH, LEAST_DEV = 50, 5, 10
 """examples without which nothing is trained: in all, answers and declined ones, and of the development part"""
+LEAST_JUDGED = 20
+"""judged answers of either kind without which nothing is learnt from feedback"""
+JUDGED = ("good", "bad")
 IGNORED = -100
 """label of a token that no loss is computed for"""
 
@@ -41,6 +44,13 @@ class Encoded:
 
     input_ids: list[int]
     labels: list[int]
+    good: bool = True
+    """of an answer that was judged: how"""
+
+    @property
+    def read(self) -> int:
+        """How many of its tokens are the prompt's."""
+        return self.labels.count(IGNORED)
 
 
 @dataclass(slots=True)
@@ -55,13 +65,21 @@ class Prepared:
     """examples by the reason why they were left out"""
     documents: set[int] = field(default_factory=set[int])
     """ids of what they are made of"""
+    messages: set[int] = field(default_factory=set[int])
+    """ids of the judged answers that they are"""
 
 
-def check(train: Iterable[Example], dev: Iterable[Example]) -> None:
+def check(train: Iterable[Example], dev: Iterable[Example], recipe: Recipe) -> None:
     """Raises `ConfigError` where there is too little to learn from, or only one of the two things to learn."""
+    train, dev = list(train), list(dev)
+    if recipe.method == "kto":
+        _check_judged(Counter(e.kind for e in train), Counter(e.kind for e in dev))
+        return
     declined = Counter(_declines(example) for example in train if example.kind != "replay")
     looked_at = sum(example.kind != "replay" for example in dev)
-    if not declined[False]:
+    if any(example.kind in JUDGED for example in train):
+        wrong = "it is of judged answers, bad ones among them, which a version goes on with (--from)"
+    elif not declined[False]:
         wrong = "no example in it has an answer: the model would learn to decline everything"
     elif not declined[True]:
         wrong = "no example in it declines: the model would learn to answer whatever the sources say"
@@ -80,6 +98,15 @@ def check(train: Iterable[Example], dev: Iterable[Example]) -> None:
     )
 
 
+def _check_judged(train: Counter[str], dev: Counter[str]) -> None:
+    if min(train[kind] + dev[kind] for kind in JUDGED) < LEAST_JUDGED or not all(dev[k] for k in JUDGED):
+        raise ConfigError(
+            f"Too few judged answers to learn from: {train['good'] + dev['good']} good and {train['bad'] + dev['bad']} "
+            f"bad ones that can be used, and {LEAST_JUDGED} of each are needed. Nothing was started. Let people judge "
+            "more, then make a dataset of it with `deskhand tune dataset --feedback`."
+        )
+
+
 def prepare(
     tokenizer: Tokenizer, train: Sequence[Example], dev: Sequence[Example], recipe: Recipe
 ) -> Prepared:
@@ -91,10 +118,14 @@ def prepare(
     general = chance.sample(general, min(wanted, len(general)))
     looked_at = [example for example in dev if example.kind != "replay"]
     looked_at = chance.sample(looked_at, min(recipe.dev_examples, len(looked_at)))
+    if recipe.method == "kto":  # which reads them in this order, and compares those that are read at once
+        chance.shuffle(own)
     made = Prepared()
     for part, examples, rows in (("train", [*own, *general], made.train), ("dev", looked_at, made.dev)):
         for example in examples:
-            encoded = encode(tokenizer, example.prompt, example.completion)
+            encoded = replace(
+                encode(tokenizer, example.prompt, example.completion), good=example.kind != "bad"
+            )
             if not example.completion.strip() or all(label == IGNORED for label in encoded.labels[1:]):
                 made.left_out["without anything to say"] += 1
             elif len(encoded.input_ids) > recipe.max_tokens:
@@ -103,7 +134,11 @@ def prepare(
                 rows.append(encoded)
                 made.counts[f"{part} {example.kind}"] += 1
                 made.documents.update(example.documents)
-    if len(made.train) < LEAST or not made.dev:
+                if example.message is not None:
+                    made.messages.add(example.message)
+    least = LEAST_JUDGED if recipe.method == "kto" else LEAST
+    one_kind = recipe.method == "kto" and len({row.good for row in made.train}) < 2
+    if len(made.train) < least or one_kind or not made.dev:
         told = ", ".join(f"{count} {reason}" for reason, count in made.left_out.items())
         raise ConfigError(
             f"{len(made.train)} examples are left to train on and {len(made.dev)} to look at ({told}), which is too "

@@ -22,6 +22,9 @@ class Reason(StrEnum):
     OTHER_PART = "its customer is in another part"
     SURPLUS = "more declined questions than wanted"
     EMPTY = "no question in words"
+    CONTRADICTORY = "judged good and bad"
+    PRIVATE = "it rests on what not everybody may read, or on what is gone"
+    NO_ROOM = "a source it cites has no room in the prompt"
 
 
 QUOTED = re.compile(r"^\s*(?:>|On .{5,80} wrote:|-{3,} ?Original|Am .{5,80} schrieb|_{8,})")

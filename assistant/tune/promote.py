@@ -218,7 +218,7 @@ def _replay(
 ) -> None:
     """Ask both the same, and judge."""
     with assistant.database.writer() as connection:
-        dataset = datasets.get(connection, version.dataset_hash or "latest")
+        dataset = datasets.get(connection, versions.measured_with(connection, version) or datasets.LATEST)
         part, cases = load(connection, dataset, part="test", limit=limit)
     if why := _too_few(cases):
         verdict.reasons.append(why)

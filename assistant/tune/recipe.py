@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,6 +15,12 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    method: Literal["sft", "kto"] = "sft"
+    """learn what is to be said, from the base on; or of judged answers what is liked, from a version on"""
+    start: str = ""
+    """the version that kto goes on from, such as generator-3"""
+    beta: float = Field(default=0.1, gt=0)
+    """of kto: how dear it is to differ from that version"""
     rank: int = Field(default=16, ge=1, le=256)
     """of the two matrices that LoRA adds to every linear layer but the last"""
     alpha: float = Field(default=32, gt=0)
@@ -54,10 +61,39 @@ class Recipe(BaseModel):
     """whether the version's own sentences are shown, once it is live, or the sources' are quoted"""
 
     @model_validator(mode="after")
-    def _strength_of_dora(self) -> Recipe:
+    def _fits_together(self) -> Recipe:
         if self.dora and self.strength != 1:
             raise ValueError("DoRA can't be weakened: leave strength at 1")
+        if (self.method == "kto") != bool(self.start):
+            raise ValueError("kto goes on from a version (--from), and sft begins with the base")
+        if self.method == "kto" and self.batch < 2:
+            raise ValueError("kto compares the answers of a batch: make batch 2 or more")
+        if self.method == "kto" and self.strength != 1:
+            raise ValueError("kto can't be weakened without the version it goes on from: leave strength at 1")
         return self
+
+
+GENTLE: dict[str, Any] = {"method": "kto", "learning_rate": 5e-5, "batch": 4, "accumulation": 4}
+"""what is otherwise by default where a version is to stay what it is but for what was disliked"""
+
+
+def continued(start: str, began: Mapping[str, Any], **values: Any) -> Recipe:
+    """A recipe that goes on from the version `start`, whose own recipe is `began`, with the adapter that it has.
+
+    Raises `ConfigError` naming what is wrong, as a value that would need another adapter.
+    """
+    first = recipe(**began)
+    # Its strength is in its adapter's alpha already.
+    own = {"alpha": first.alpha * first.strength} | {
+        name: getattr(first, name) for name in ("rank", "targets", "dora", "rslora")
+    }
+    made = recipe(**{**GENTLE, "writes": first.writes, **own, **values, "start": start})
+    if other := [name for name, value in own.items() if getattr(made, name) != value]:
+        raise ConfigError(
+            f"{start} has an adapter of its own, and its {' and '.join(other)} can't be changed by going on from it. "
+            "Nothing was started; leave that out."
+        )
+    return made
 
 
 def recipe(**values: Any) -> Recipe:

@@ -21,13 +21,13 @@ import structlog
 
 from assistant import servers
 from assistant.config import Settings, settings
-from assistant.errors import DeskhandError, NotRunning
+from assistant.errors import ConfigError, DeskhandError, NotRunning
 from assistant.generate import adapter
 from assistant.log import configure
 from assistant.store import datasets, versions
 from assistant.store.datasets import Dataset
 from assistant.store.db import Conn, Database, explain
-from assistant.store.versions import Version
+from assistant.store.versions import Kind, Version
 from assistant.tune import card, examples
 from assistant.tune.base import Base, base
 from assistant.tune.examples import Prepared
@@ -50,6 +50,12 @@ class Task:
     recipe: Recipe
     dataset: Dataset
     prepared: Prepared
+    start: Version | None = None
+    """the version it goes on from"""
+
+    def adapter(self, config: Settings) -> Path | None:
+        """The folder of the adapter that it goes on from."""
+        return config.models_folder / self.start.folder if self.start else None
 
 
 def task(connection: Conn, version: Version, config: Settings) -> Task:
@@ -58,19 +64,43 @@ def task(connection: Conn, version: Version, config: Settings) -> Task:
     with connection.transaction():
         chosen = datasets.get(connection, version.dataset_hash or datasets.LATEST)
         rows, dev = (list(datasets.examples(connection, chosen.id, part)) for part in ("train", "dev"))
-    examples.check(rows, dev)
-    return Task(model, how, chosen, examples.prepare(model.tokenizer(), rows, dev, how))
+    examples.check(rows, dev, how)
+    start = begun(connection, how.start, version.base, config) if how.start else None
+    return Task(model, how, chosen, examples.prepare(model.tokenizer(), rows, dev, how), start)
+
+
+def begun(connection: Conn, name: str, base: str, config: Settings) -> Version:
+    """The version of that name, whose adapter can be gone on from. Raises `DeskhandError` where it can't."""
+    start = versions.get(connection, name)
+    if start.kind is not Kind.GENERATOR or start.state in ("training", "failed"):
+        raise ConfigError(
+            f"{name} is no trained generator ({start.kind}, {start.state}), so nothing goes on from it. Nothing was "
+            "started; `deskhand tune list` shows all versions."
+        )
+    if start.base != base:
+        raise ConfigError(
+            f"{name} was made from {start.base}, so what goes on from it can't have {base} as its base. Nothing was "
+            "started; leave --base out, or name a version of that base."
+        )
+    adapter.read(config.models_folder / start.folder)
+    return start
 
 
 def train(
-    base: Base, prepared: Prepared, recipe: Recipe, folder: Path, tell: Tell = lambda _: True
+    base: Base,
+    prepared: Prepared,
+    recipe: Recipe,
+    folder: Path,
+    tell: Tell = lambda _: True,
+    *,
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """Train and publish in `folder` the adapter and, of a base that is a GGUF, the merged one; returns metrics.
 
-    What was begun there is gone on with. Raises `Useless` when there is nothing worth
-    publishing, `Stopped` when `tell` wants it.
+    What was begun there is gone on with. `start`: the adapter that kto goes on from. Raises `Useless` when there is
+    nothing worth publishing, `Stopped` when `tell` wants it.
     """
-    trained = fitted(base, prepared, recipe, folder / "work", tell)
+    trained = fitted(base, prepared, recipe, folder / "work", tell, start)
     from assistant.tune import trainer  # torch
 
     history = trained["history"]
@@ -78,7 +108,8 @@ def train(
     best = trainer.best_look(looks)
     if not best["step"]:
         raise Useless(
-            f"No step was better on the development part than the untrained model (loss {best['eval_loss']:.3f}). "
+            f"No step was better on the development part than {recipe.start or 'the untrained model'} (loss "
+            f"{best['eval_loss']:.3f}). "
             "Nothing else is affected; look at the examples, or try a lower learning rate."
         )
     trainer.publish(folder / "work" / f"best-{best['step']}", folder, base, recipe)
@@ -97,14 +128,21 @@ def train(
     }
 
 
-def fitted(base: Base, prepared: Prepared, recipe: Recipe, work: Path, tell: Tell) -> dict[str, Any]:
+def fitted(
+    base: Base, prepared: Prepared, recipe: Recipe, work: Path, tell: Tell, start: Path | None
+) -> dict[str, Any]:
     """Do what is left of the training itself; {history, step, steps, epoch}. Raises `Useless`, `Stopped`."""
     if not (work / TRAINED).exists():
         from assistant.tune import trainer  # torch
 
         work.mkdir(parents=True, exist_ok=True)
         try:
-            trained = trainer.fit(base, prepared.train, prepared.dev, recipe, work, tell)
+            if start is None:
+                trained = trainer.fit(base, prepared.train, prepared.dev, recipe, work, tell)
+            else:
+                from assistant.tune import preferring  # torch
+
+                trained = preferring.fit(base, start, prepared.train, prepared.dev, recipe, work, tell)
         except trainer.NotFinite as error:
             raise Useless(
                 f"The loss was no number any more ({error}), so the training was stopped. Nothing else is affected. "
@@ -122,8 +160,11 @@ def carry(training: Training, config: Settings) -> None:
     gguf = base(version.base, config).gguf
     room(folder, ROOM_BYTES + (2 * gguf.stat().st_size if gguf else 0))
     asked = task(connection, version, config)
-    versions.remember(connection, version, sorted(asked.prepared.documents))
-    metrics = train(asked.base, asked.prepared, asked.recipe, folder, training.tell)
+    versions.remember(connection, version, sorted(asked.prepared.documents), sorted(asked.prepared.messages))
+    if asked.start:
+        versions.inherit(connection, version, asked.start)
+    start = asked.adapter(config)
+    metrics = train(asked.base, asked.prepared, asked.recipe, folder, training.tell, start=start)
     metrics |= {"seconds": training.told["seconds"]}
     card.write(folder, version, asked.recipe, asked.dataset, metrics)
     shutil.rmtree(folder / "work")
@@ -137,7 +178,7 @@ def help_out(database: Database, name: str, config: Settings) -> int:
         version = versions.get(connection, name)
         asked = task(connection, version, config)
     folder = config.models_folder / version.folder
-    fitted(asked.base, asked.prepared, asked.recipe, folder / "work", lambda _: True)
+    fitted(asked.base, asked.prepared, asked.recipe, folder / "work", lambda _: True, asked.adapter(config))
     return 0
 
 

@@ -1,6 +1,6 @@
 """TRL's trainer, as a desk needs it: it computes the loss where there is one, and can be killed at any moment.
 
-The only module that imports torch, transformers, peft and trl (extra `[tune]`).
+Beside `preferring` the only module that imports torch, transformers, peft and trl (extra `[tune]`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from peft.helpers import disable_input_dtype_casting
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from torch.utils.data import Sampler
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from assistant import servers
@@ -78,7 +78,19 @@ class ByLength(Sampler[int]):
         return iter([*(index for batch in mixed for index in batch), *order[whole * self._batch :]])
 
 
-class DeskTrainer(SFTTrainer):
+class Finite(Trainer):
+    """Ends where its loss is no number any more."""
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise NotFinite(
+                f"step {self.state.global_step + 1}, learning rate {self._get_learning_rate():.1e}"
+            )
+        return loss
+
+
+class DeskTrainer(Finite, SFTTrainer):
     """SFT whose output layer is computed for completions alone."""
 
     def compute_loss(
@@ -105,14 +117,6 @@ class DeskTrainer(SFTTrainer):
             return loss / (wanted != IGNORED).sum()
         # Gradients are averaged over the processes, tokens were counted over all of them.
         return loss / num_items_in_batch * self.accelerator.num_processes
-
-    def training_step(self, *args: Any, **kwargs: Any) -> Any:
-        loss = super().training_step(*args, **kwargs)
-        if not torch.isfinite(loss):
-            raise NotFinite(
-                f"step {self.state.global_step + 1}, learning rate {self._get_learning_rate():.1e}"
-            )
-        return loss
 
     def _get_train_sampler(self, train_dataset: Any = None) -> ByLength:
         rows = self.train_dataset if train_dataset is None else train_dataset
@@ -217,7 +221,7 @@ def fit(
     model = base.model()
     trainer = DeskTrainer(
         model=model,
-        args=_arguments(recipe, folder, resumed=checkpoint is not None),
+        args=SFTConfig(**arguments(recipe, folder, resumed=checkpoint is not None), packing=False),
         train_dataset=Dataset.from_dict(columns(train)),
         eval_dataset=Dataset.from_dict(columns(dev)),
         processing_class=base.tokenizer(),
@@ -232,6 +236,11 @@ def fit(
         ),
         callbacks=[Watch(folder, recipe, tell)],
     )
+    return run(trainer, checkpoint)
+
+
+def run(trainer: Any, checkpoint: Path | None) -> dict[str, Any]:
+    """Train, from the checkpoint on where there is one; returns what `fit` does."""
     trainer.remove_callback(PrinterCallback)
     # PEFT would make every layer's input float32, only for autocast to make it bfloat16 again.
     with disable_input_dtype_casting(trainer.model, active=bf16()):
@@ -258,33 +267,33 @@ def publish(best: Path, folder: Path, base: Base, recipe: Recipe) -> None:
     servers.write_small(folder / adapter.CONFIG, json.dumps(config, indent=2, sort_keys=True), mode=0o644)
 
 
-def _arguments(recipe: Recipe, folder: Path, *, resumed: bool) -> SFTConfig:
+def arguments(recipe: Recipe, folder: Path, *, resumed: bool) -> dict[str, Any]:
+    """What every trainer of TRL is told."""
     on_gpu = torch.cuda.is_available()
-    return SFTConfig(
-        output_dir=str(folder),
-        per_device_train_batch_size=recipe.batch,
-        per_device_eval_batch_size=recipe.batch,
-        gradient_accumulation_steps=recipe.accumulation,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=recipe.warmup,  # pyright: ignore[reportArgumentType] - below 1 it is a share
-        weight_decay=recipe.weight_decay,
-        num_train_epochs=recipe.epochs,
-        max_steps=recipe.steps or -1,
-        max_length=None,  # nothing is cut: what is too long was left out
-        packing=False,
-        bf16=bf16(),
-        gradient_checkpointing=False,
-        eval_strategy="steps",
-        eval_steps=recipe.evaluate_every,
-        eval_on_start=not resumed,
-        save_strategy="no",  # `Watch` says when
-        save_total_limit=2,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=on_gpu,
-        use_cpu=not on_gpu,
-        seed=recipe.seed,
-    )
+    return {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": recipe.batch,
+        "per_device_eval_batch_size": recipe.batch,
+        "gradient_accumulation_steps": recipe.accumulation,
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": recipe.schedule,
+        "warmup_steps": recipe.warmup,  # below 1 it is a share
+        "weight_decay": recipe.weight_decay,
+        "num_train_epochs": recipe.epochs,
+        "max_steps": recipe.steps or -1,
+        "max_length": None,  # nothing is cut: what is too long was left out
+        "bf16": bf16(),
+        "gradient_checkpointing": False,
+        "eval_strategy": "steps",
+        "eval_steps": recipe.evaluate_every,
+        "eval_on_start": not resumed,
+        "save_strategy": "no",  # `Watch` says when
+        "save_total_limit": 2,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": on_gpu,
+        "use_cpu": not on_gpu,
+        "seed": recipe.seed,
+    }

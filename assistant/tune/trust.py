@@ -52,7 +52,7 @@ def trusted(assistant: Assistant, version: Version, tuned: Tuned, progress: Prog
     if "trust" in version.metrics or not version.dataset_hash:
         return tuned
     with assistant.database.writer() as connection:
-        dataset = datasets.get(connection, version.dataset_hash)
+        dataset = datasets.get(connection, versions.measured_with(connection, version) or datasets.LATEST)
         _, cases = load(connection, dataset, part="dev", limit=MOST)
     found = measured(assistant, registry.generator(assistant.settings, tuned), cases, progress)
     told = {} if found == Trust() else asdict(found)
