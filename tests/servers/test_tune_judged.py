@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from assistant.tune.recipe import continued
 from assistant.tune.train import begun
 from tests import tiny
 from tests import tuned as versioned
+from tests.servers.test_tune import wait_for_checkpoint
 from tests.tuning import examples, judged, store
 
 pytest.importorskip("trl", reason="needs the extra [tune]")
@@ -46,10 +48,10 @@ def started(database: Database, tuned: Settings, **recipe: Any) -> Version:
     return start
 
 
-def gone_on(database: Database, tuned: Settings, start: Version, **values: Any) -> Version:
+def asked_for(database: Database, start: Version, **values: Any) -> Version:
     how = continued(start.name, start.recipe, **(QUICK | values))
     with database.writer() as connection:
-        version = versions.request(
+        return versions.request(
             connection,
             Kind.GENERATOR,
             base=start.base,
@@ -57,6 +59,10 @@ def gone_on(database: Database, tuned: Settings, start: Version, **values: Any) 
             recipe=how.model_dump(),
             by="ada@acme.example",
         )
+
+
+def gone_on(database: Database, tuned: Settings, start: Version, **values: Any) -> Version:
+    version = asked_for(database, start, **values)
     folder = tuned.models_folder / version.folder
     job.start(tuned, version).wait(500)
     with database.writer() as connection:
@@ -185,3 +191,19 @@ def test_what_can_not_be_gone_on_from_is_refused_before_anything_starts(
         (tuned.models_folder / start.folder / adapter.WEIGHTS).unlink()
         with pytest.raises(ModelUnavailable, match=r"there is no adapter_model\.safetensors"):
             begun(connection, start.name, start.base, tuned)
+
+
+@pytest.mark.timeout(600)
+def test_after_a_kill_it_comes_to_the_very_same(database: Database, tuned: Settings) -> None:
+    start = started(database, tuned)
+    calm = gone_on(database, tuned, start, evaluate_every=3)
+    stormy = asked_for(database, start, evaluate_every=3)
+    process = job.start(tuned, stormy)
+    wait_for_checkpoint(process, tuned.models_folder / stormy.folder, 3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with database.writer() as connection:
+        assert versions.get(connection, stormy.name).state == "training"
+    assert job.start(tuned, stormy).wait(500) == 0
+    ours, theirs = (adapter.read(tuned.models_folder / v.folder).updates for v in (stormy, calm))
+    assert all((ours[n].a == theirs[n].a).all() and (ours[n].b == theirs[n].b).all() for n in theirs)
