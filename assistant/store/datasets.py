@@ -77,8 +77,11 @@ def get(connection: Conn, name: str = LATEST, *, judged: bool = False) -> Datase
         rows = [row for row in rows if bool(row["settings"].get("feedback")) is judged]
     if not rows or (name != LATEST and len(rows) > 1):
         what = f"Several datasets begin with «{name}»" if rows else f"There is no dataset «{name}»"
+        if name == LATEST:
+            what = f"There is no dataset{' of judged answers' if judged else ''} yet"
         raise ConfigError(
-            f"{what}. Nothing was changed; `deskhand tune dataset` makes one, `deskhand tune datasets` lists them."
+            f"{what}. Nothing was changed; `deskhand tune dataset{' --feedback' if judged else ''}` makes one, "
+            "`deskhand tune datasets` lists them."
         )
     return Dataset(**rows[0])
 

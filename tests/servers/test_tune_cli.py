@@ -64,7 +64,7 @@ def test_what_would_come_to_nothing_is_refused_before_there_is_a_version(
     assert "There is no dataset yet" in refused()
     store(database, examples(60, 0), examples(10, 5))
     assert "no example in it declines" in refused()
-    assert "There is no dataset beef" in refused("--dataset", "beef")
+    assert "There is no dataset «beef»" in refused("--dataset", "beef")
     assert "NAME=VALUE" in refused("--set", "rank")
     assert "colour: Extra inputs are not permitted" in refused("--set", "colour=1")
     assert from_json(deskhand(desk, "list", "--json")) == []
