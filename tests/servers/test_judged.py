@@ -195,7 +195,7 @@ def test_the_command_makes_a_dataset_of_judged_answers_alone(
         config.settings.cache_clear()
     with assistant.database.writer() as connection:
         assert datasets.get(connection, judged=True).hash == told["hash"]
-        with pytest.raises(ConfigError, match="There is no dataset of judged answers yet"):
+        with pytest.raises(ConfigError, match="There is no dataset yet"):
             datasets.get(connection)
 
 
