@@ -3,10 +3,10 @@
     python -m tests.bench.bench_retrieval [--peer-python /path/to/python] [--limit N]
         [--installation STATE/calm]
 
-Sets: SciFact test, StackFAQ test, Thunderbird kb_retrieval dev; over an installation that `bench_sync STATE`
-left also recall@10 of ticket_retrieval dev, as of each ticket's day. The peer has the same embedder and
-runs in an environment of its own (see peer_pgvectorstore.py). All databases are on the servers of that
-installation, which are started, or else on the server the settings name or the embedded one that runs.
+Sets: SciFact test, StackFAQ test, Thunderbird kb_retrieval dev. The peer has the same embedder and
+runs in an environment of its own (see peer_pgvectorstore.py). All databases are on the servers of an
+installation (`bench_sync STATE` leaves one), which are started, or else on the server the settings name or the
+embedded one that runs.
 Writes results/retrieval.json and .png.
 """
 
@@ -31,9 +31,8 @@ from assistant.evaluate.results import Result
 from assistant.evaluate.statistics import Estimate, estimate
 from assistant.model import Principal
 from assistant.retrieve.fusion import Legs
-from tests.bench.bench_sync import SUPPORT
 from tests.bench.output import RESULTS, save
-from tests.installation import REALM, installation
+from tests.installation import installation
 from tests.paths import DATA, MODELS
 
 SETS = (("scifact", "test"), ("stackfaq", "test"), ("thunderbird/bench/kb_retrieval", "dev"))
@@ -105,24 +104,6 @@ def measured(
     return scores, seconds
 
 
-def tickets(assistant: Assistant, limit: int | None) -> Scores:
-    task = beir.task(DATA / TICKETS, split="dev", limit=limit)
-    principal = Principal("bench", frozenset({f"{REALM}/{SUPPORT}"}))
-    scores: dict[str, Any] = {}
-    for legs in Legs:
-        run = retrieval.run(
-            assistant,
-            task,
-            legs=legs,
-            principal=principal,
-            source="tickets",
-            as_of_field="created",
-            progress=quiet,
-        )
-        scores[legs.value] = run.scores
-    return scores
-
-
 def differences(scores: Scores, measure: str) -> dict[str, Estimate | None]:
     """What the hybrid is ahead of each other system, by the same queries: paired, hence narrower intervals."""
     ours = scores["hybrid"]
@@ -175,7 +156,7 @@ def main() -> None:
     )
     parser.add_argument("--peer-python", type=Path, default=Path("peer/bin/python"))
     parser.add_argument("--limit", type=int, help="only so many queries of each set")
-    parser.add_argument("--installation", type=Path, help="state folder with the synced tickets")
+    parser.add_argument("--installation", type=Path, help="state folder whose servers are used")
     given = parser.parse_args()
     log.configure("WARNING")
     if not DATA.is_dir():
@@ -186,9 +167,6 @@ def main() -> None:
         for name, split in SETS:
             scores, times[name] = measured(assistant, name, split, given)
             table.append((Path(name).name, scores, "ndcg@10"))
-            show(*table[-1])
-        if given.installation:
-            table.append(("ticket_retrieval", tickets(assistant, given.limit), "recall@10"))
             show(*table[-1])
     RESULTS.mkdir(exist_ok=True)
     plot(table, RESULTS / "retrieval.png")

@@ -13,9 +13,10 @@ corpus); the sample company, whose kinds of documents and product no training se
 - by quoting, without a generator: best passage, best sentences, the extractive baseline;
 - of the tuned one and by quoting with `--retriever`, an embedder that was trained, where the corpus is in memory.
 
-Perplexity on abstracts of SciFact, which neither was trained on, tells what was forgotten. FOLDER is a version's; by default it is the adapter that comes with Deskhand. `format` and `raw grounded` are
-of what the generator said, all else of what is shown. Eight are asked at once, so no times are
-told. Writes results/tuned-<half>.json and .png.
+Perplexity on abstracts of SciFact, which neither was trained on, tells what was forgotten. FOLDER is a
+version's; by default it is the adapter that comes with Deskhand. `format` and `raw grounded` are of what the
+generator said, all else of what is shown. Eight are asked at once, so no times are told. Writes
+results/tuned-<half>.json and .png.
 """
 
 from __future__ import annotations

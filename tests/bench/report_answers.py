@@ -185,8 +185,8 @@ def tuned(found: dict[str, Any]) -> str:
     parts = [
         f"## Retrieval, fine-tuning, both: {found['half']} half\n\nThe same questions of the plain and the tuned local "
         "generator, without and with retrieval, beside quoting without a generator. A declined question counts 0 for "
-        "its wording. `format` and `grounded as said` are of what the generator said, all else of what is shown. Perplexity "
-        f"on general English: {found['perplexity']['plain']} plain, {found['perplexity']['tuned']} tuned."
+        "its wording. `format` and `grounded as said` are of what the generator said, all else of what is shown. "
+        f"Perplexity on general English: {found['perplexity']['plain']} plain, {found['perplexity']['tuned']} tuned."
         f"{' ' + found['remark'] if 'remark' in found else ''}\n\n    python -m tests.bench.bench_tuned"
     ]
     for name, systems in found["sets"].items():
