@@ -6,7 +6,8 @@ Runs in a virtual environment of its own, because `llama-index-vector-stores-pos
 below what Deskhand's migrations use:
 
     python -m venv peer
-    peer/bin/pip install llama-index-vector-stores-postgres llama-index-core==0.14.25 openvino tokenizers pydantic psycopg[binary]
+    peer/bin/pip install llama-index-vector-stores-postgres llama-index-core==0.14.25 openvino tokenizers \\
+        pydantic 'psycopg[binary]'
 
 Writes {"ranking": {query id: [document ids]}, "seconds": {…}} for bench_retrieval to score.
 """
