@@ -36,7 +36,6 @@ from tests.installation import installation
 from tests.paths import DATA, MODELS
 
 SETS = (("scifact", "test"), ("stackfaq", "test"), ("thunderbird/bench/kb_retrieval", "dev"))
-TICKETS = "thunderbird/bench/ticket_retrieval"
 PEER = "peer"
 NAMES = {
     "hybrid": "Deskhand hybrid",

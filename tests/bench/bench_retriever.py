@@ -43,8 +43,9 @@ from assistant.retrieve.fusion import Legs
 from assistant.retrieve.scope import Scope
 from assistant.store import spaces, versions
 from assistant.tune import retriever
-from tests.bench.bench_retrieval import NAMES, SETS, TICKETS, quiet, searched
+from tests.bench.bench_retrieval import NAMES, SETS, quiet, searched
 from tests.bench.bench_sync import SUPPORT
+from tests.bench.bench_tickets import TICKETS, tickets
 from tests.bench.output import RESULTS, save
 from tests.installation import REALM
 from tests.paths import DATA
@@ -53,6 +54,7 @@ from tests.thunderbird import TICKETS as EXPORT
 KB = DATA / "thunderbird/bench/kb_retrieval"
 BEFORE, AFTER = "untrained", "trained"
 COPY = "bench_retriever"
+BOTH = (Legs.HYBRID, Legs.DENSE)
 Scores = Mapping[str, Mapping[str, float]]
 
 
@@ -142,23 +144,6 @@ def thin(assistant: Assistant, keep: int) -> None:
     with assistant.database.connect("deskhand_owner") as connection:
         connection.execute("vacuum full chunk")
         connection.execute("vacuum (analyze) document, chunk")
-
-
-def tickets(assistant: Assistant, limit: int | None) -> dict[str, Scores]:
-    task = beir.task(DATA / TICKETS, split="dev", limit=limit)
-    principal = Principal("bench", frozenset({f"{REALM}/{SUPPORT}"}))
-    return {
-        legs.value: retrieval.run(
-            assistant,
-            task,
-            legs=legs,
-            principal=principal,
-            source="tickets",
-            as_of_field="created",
-            progress=quiet,
-        ).scores
-        for legs in (Legs.HYBRID, Legs.DENSE)
-    }
 
 
 def size(assistant: Assistant) -> dict[str, int]:
@@ -295,9 +280,12 @@ def main() -> None:
             with copied(assistant) as copy:
                 if given.thin > 1:
                     thin(copy, given.thin)
-                before = tickets(copy, given.limit)
+                before = tickets(copy, given.limit, by=BOTH)
                 switch = go_over(copy, both[AFTER])
-                found["ticket_retrieval"] = "recall@10", {BEFORE: before, AFTER: tickets(copy, given.limit)}
+                found["ticket_retrieval"] = (
+                    "recall@10",
+                    {BEFORE: before, AFTER: tickets(copy, given.limit, by=BOTH)},
+                )
     for of, (measure, scores) in found.items():
         table[of] = told(of, measure, scores)
         for when, legs in scores.items():

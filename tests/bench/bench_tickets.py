@@ -9,7 +9,7 @@ questions nothing was fitted on. Writes results/tickets.json and .png.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,23 @@ from assistant.app import Assistant
 from assistant.evaluate import beir, retrieval
 from assistant.model import Principal
 from assistant.retrieve.fusion import Legs
-from tests.bench.bench_retrieval import NAMES, TICKETS, differences, quiet, searched, show
+from tests.bench.bench_retrieval import NAMES, differences, quiet, searched, show
 from tests.bench.bench_sync import SUPPORT
 from tests.bench.output import plotted, save
 from tests.installation import REALM
 from tests.paths import DATA
 
+TICKETS = "thunderbird/bench/ticket_retrieval"
 MEASURES = ("recall@10", "recall@100", "mrr@10")
 Scores = Mapping[str, Any]
 
 
-def tickets(assistant: Assistant, limit: int | None) -> Scores:
+def tickets(assistant: Assistant, limit: int | None = None, *, by: Iterable[Legs] = Legs) -> Scores:
     """Marks of each question by what the search went by."""
     task = beir.task(DATA / TICKETS, split="dev", limit=limit)
     principal = Principal("bench", frozenset({f"{REALM}/{SUPPORT}"}))
-    scores: dict[str, Any] = {}
-    for legs in Legs:
-        run = retrieval.run(
+    return {
+        legs.value: retrieval.run(
             assistant,
             task,
             legs=legs,
@@ -42,9 +42,9 @@ def tickets(assistant: Assistant, limit: int | None) -> Scores:
             source="tickets",
             as_of_field="created",
             progress=quiet,
-        )
-        scores[legs.value] = run.scores
-    return scores
+        ).scores
+        for legs in by
+    }
 
 
 def main() -> None:
