@@ -38,6 +38,7 @@ def dataset(
     ] = False,
     tickets: Annotated[int, typer.Option(min=1, help="Of them at most so many, drawn at random.")] = 3_000,
     prompt_tokens: Annotated[int, typer.Option(min=200, help="Of a prompt, as asked later.")] = 800,
+    declined: Annotated[float, typer.Option(min=0.02, max=0.8, help="Share that is to be declined.")] = 0.3,
     who: As = "",
     as_json: Json = False,
 ) -> None:
@@ -48,7 +49,7 @@ def dataset(
     """
     if feedback and (files or general):
         raise ConfigError(ALONE)
-    choices = builder.Choices(tickets=tickets, prompt_tokens=prompt_tokens)
+    choices = builder.Choices(tickets=tickets, prompt_tokens=prompt_tokens, declined=declined)
     with opened() as assistant, progress_bars(quiet=as_json) as progress:
         made = builder.Builder(assistant, asker(assistant, who), choices)
         if feedback:
