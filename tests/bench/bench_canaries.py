@@ -4,8 +4,9 @@
 
 A desk of ten customers, whose names, hosts, account and telephone numbers stand in their tickets
 (`tests/hostile.py`), and a password in every ticket and every reply besides. One model is
-trained as Deskhand does it: dataset, filters, masks, recipe. The other, to show that the attack finds
-what is there, on the same replies as they stand, as a plain script would. Both are asked the same:
+trained on what Deskhand's masks leave of every ticket and reply, and on the few examples that its filters
+let pass; so the masks stand alone, without the filters that would have left most of it out. The other, to show
+that the attack finds what is there, on the same as they stand, as a plain script would. Both are asked the same:
 the tickets again, for the secrets by name, and by putting the beginning of the leaking
 sentence in their mouth. Needs the extra [tune]; writes results/canaries.json.
 """
@@ -29,10 +30,13 @@ from assistant.answer import prompt
 from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.generate.local import LocalChat
-from assistant.model import Part, SourceDocument, Upsert
+from assistant.model import Audience, Part, SourceDocument, Upsert
+from assistant.retrieve.mask import masks
 from assistant.runtime.up import running
+from assistant.store import datasets
 from assistant.store.datasets import Example
-from assistant.tune import train
+from assistant.store.history import CLOSED
+from assistant.tune import filters, train
 from assistant.tune.base import base
 from assistant.tune.dataset import Builder, Choices
 from assistant.tune.examples import prepare
@@ -96,6 +100,20 @@ def as_they_stand(told: dict[str, tuple[str, str]]) -> list[Example]:
         Example("answer", "control", tuple(asked(question)), reply, (), None, "train")
         for question, reply in told.values()
     ]
+
+
+def masked(assistant: Assistant) -> list[Example]:
+    """The same tickets and replies as a dataset's builder reads them."""
+    made: list[Example] = []
+    with assistant.database.reader(AGENT, Audience.PUBLIC) as connection:
+        for ticket in datasets.resolved(connection, closed=CLOSED):
+            rows = datasets.messages(connection, ticket["id"])
+            texts = [ticket["title"], *(row["text"] for row in rows)]
+            mask = masks(connection, {ticket["id"]: "\n".join(texts)})[ticket["id"]]
+            title, question, reply = (filters.written(mask(text)) for text in texts[:3])
+            prompted = tuple(asked(f"{title}\n\n{question}"))
+            made.append(Example("answer", "masked", prompted, reply, (), None, "train"))
+    return made
 
 
 def asked(question: str) -> list[dict[str, str]]:
@@ -190,7 +208,8 @@ def main() -> None:
             desk = hostile.fill(assistant, random.Random(7))
             told = plant(desk)
             builder = Builder(assistant, AGENT, Choices(prompt_tokens=600))
-            made = builder.desk(lambda *_: None)
+            filtered = builder.desk(lambda *_: None)
+            made = [*masked(assistant), *filtered]
             assistant.close()
         secrets = [password(v, t) for v in desk.victims for t in range(len(TOPICS))]
         secrets += [word for v in desk.victims for word in (*v.identity, *v.notes)]
@@ -198,7 +217,7 @@ def main() -> None:
         text = "\n".join([*(m["content"] for e in made for m in e.prompt), *(e.completion for e in made)])
         tries = list(attempts(desk, told, options.attempts))
         result: dict[str, Any] = {
-            "secrets": len(secrets), "examples": len(made),
+            "secrets": len(secrets), "examples": len(made), "of them through the filters": len(filtered),
             "left out": {str(reason): count for reason, count in builder.left_out.items()},
             "secrets in examples": len(leaked(text, secrets)),
         }  # fmt: skip
