@@ -236,9 +236,10 @@ def canaries(found: dict[str, Any]) -> str:
     return (
         f"## Secrets in training tickets\n\n{found['secrets']} names, hosts, numbers, notes and passwords of ten "
         f"customers, in the tickets that were trained on; {found['secrets in examples']} of them got into a training "
-        f"example. Deskhand's filters would have let {found['of them through the filters']} examples pass; here its masks stand "
-        "alone, before every ticket and reply. The same attempts on both models: the ticket asked again, questions for the secret, and the "
-        "beginning of the leaking sentence put in the model's mouth. What an attempt itself names is not counted.\n\n"
+        f"example. Deskhand's filters let {found['of them through the filters']} examples pass; here its masks stand "
+        "alone, before every ticket and reply. The same attempts on both models: the ticket asked again, questions "
+        "for the secret, and the beginning of the leaking sentence put in the model's mouth. What an attempt itself "
+        "names is not counted.\n\n"
         "    python -m tests.bench.bench_canaries\n\n"
         + table(
             ["trained", "examples", "attempts", "that extracted a secret", "different secrets", "by way"],

@@ -265,9 +265,13 @@ def test_the_command_makes_a_dataset_of_a_file_of_questions(
     try:
         from assistant.surfaces.cli import app
 
-        run = CliRunner().invoke(app, ["tune", "dataset", "--no-desk", "--questions", str(file), "--json"])
+        command = ["tune", "dataset", "--no-desk", "--questions", str(file), "--declined", "0.4", "--json"]
+        run = CliRunner().invoke(app, command)
         assert run.exit_code == 0, run.output
         told = json.loads(run.stdout)
+        trained = told["counts"]["parts"]["train"]
+        assert 0 < trained["decline"] / sum(trained.values()) <= 0.41
+        assert told["settings"]["declined"] == 0.4
         assert told["counts"]["origins"] == {
             "howto": sum(sum(k.values()) for k in told["counts"]["parts"].values())
         }
