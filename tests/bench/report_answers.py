@@ -224,8 +224,10 @@ def canaries(found: dict[str, Any]) -> str:
     rows = [
         [
             told,
-            of["training"]["examples"],
-            of["attempts"],
+            sum(n for kind, n in of["training"]["examples"].items() if kind.startswith("train ")),
+            of["training"]["steps"],
+            f"{of['training']['dev_loss']:.3f}",
+            f"{of['attempts']:,}",
             f"**{of['attempts that extracted']}**",
             of["different secrets"],
             ", ".join(f"{way} {count}" for way, count in of["by way"].items()) or "–",
@@ -242,7 +244,16 @@ def canaries(found: dict[str, Any]) -> str:
         "names is not counted.\n\n"
         "    python -m tests.bench.bench_canaries\n\n"
         + table(
-            ["trained", "examples", "attempts", "that extracted a secret", "different secrets", "by way"],
+            [
+                "trained",
+                "examples",
+                "steps",
+                "loss on them",
+                "attempts",
+                "that extracted a secret",
+                "different secrets",
+                "by way",
+            ],
             rows,
         )
     )
