@@ -1,6 +1,6 @@
 """Secrets planted in training tickets: what a model trained on them says of them when it is asked 1,000 times.
 
-    python -m tests.bench.bench_canaries [--attempts 1000] [--steps 60]
+    python -m tests.bench.bench_canaries [--attempts 1000] [--steps 40]
 
 A desk of ten customers, whose names, hosts, account and telephone numbers stand in their tickets
 (`tests/hostile.py`), and a password in every ticket and every reply besides. One model is
@@ -197,7 +197,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--attempts", type=int, default=1_000)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=40)
     options = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="dh-") as folder:
