@@ -8,13 +8,11 @@ terms' idf. The score is their dot product.
 from __future__ import annotations
 
 import re
-import threading
 import zlib
 from collections import Counter
 from collections.abc import Iterable
-from functools import lru_cache
 
-import snowballstemmer
+from assistant.text.stem import stem
 
 K1, B = 0.9, 0.4
 """a word's presence counts for more than its repetition, and length for little; as in Anserini"""
@@ -38,16 +36,6 @@ _STOP = frozenset(
     the their theirs them then there these they this those through to too under until up us ve very was we were
     what when where which while who whom why will with would you your yours d""".split()  # noqa: SIM905 - 120 quotes fewer
 )
-
-_stemmer = snowballstemmer.stemmer("english")
-_stemming = threading.Lock()
-
-
-@lru_cache(maxsize=1 << 17)
-def _stem(word: str) -> str:
-    # The stemmer keeps the word it works on in itself.
-    with _stemming:
-        return _stemmer.stemWord(word)
 
 
 def tokenise(text: str) -> list[str]:
@@ -96,7 +84,7 @@ def _add(terms: list[str], word: str) -> None:
     if word[0] >= _FIRST_IDEOGRAPH and len(word) > 2:
         terms += [word[i : i + 2] for i in range(len(word) - 1)]
     elif len(word) <= _LONGEST:
-        terms.append(_stem(word))
+        terms.append(stem(word))
     else:
         terms.append(word[:_LONGEST])
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
-import snowballstemmer
+from assistant.text.stem import stem
 
 _STOPWORDS = """
     a about after all also am an and any are as at be because been before being but by can could did do
@@ -65,18 +64,10 @@ def safe_url(url: str) -> str:
     return url if re.fullmatch(r"https?://[^\s<>\"'`\[\]{}|\\^]+", url) else ""
 
 
-@lru_cache(maxsize=50_000)
-def _stem(word: str) -> str:
-    return _stemmer.stemWord(word)
-
-
-_stemmer = snowballstemmer.stemmer("english")
-
-
 def stems(text: str) -> list[str]:
     """The topical words of a text in order, lower case and stemmed."""
     words = (word.lower().replace("’", "'").removesuffix("'s") for word in WORD.findall(text))
-    return [_stem(word) for word in words if word.replace("'", "") not in STOPWORDS]
+    return [stem(word) for word in words if word.replace("'", "") not in STOPWORDS]
 
 
 @dataclass(frozen=True, slots=True)

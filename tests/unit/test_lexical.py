@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from assistant.ingest import lexical
 from assistant.ingest.lexical import AVERAGE_LENGTH, term_id, tokenise, weights
+from assistant.text.stem import stem
 
 
 def test_identifiers_stay_whole_and_come_in_parts() -> None:
@@ -60,3 +63,21 @@ def test_it_keeps_up_with_ingest() -> None:
     for _ in range(500):
         weights(tokenise(text))
     assert 500 / (time.process_time() - started) > 1000
+
+
+def test_threads_get_the_stems_that_one_gets() -> None:
+    words = [
+        begin + end
+        for begin in ("generaliz", "connect", "relat", "oper", "accept")
+        for end in ("ation", "ing", "ional", "ed", "ness", "able", "ment", "s")
+    ]
+    uncached = stem.__wrapped__
+    expected = [uncached(word) for word in words]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda _: [uncached(word) for word in words], range(40)))
+    finally:
+        sys.setswitchinterval(before)
+    assert all(stems == expected for stems in found)
