@@ -5,7 +5,8 @@ towards refusing. A sentence is supported by a stretch of at most three
 consecutive sentences of one passage when
 
 1. every hard fact in it (number, version, error code, path, address) stands there,
-2. neither turns the other's sense round (a negation or an opposite on one side only),
+2. neither turns the other's sense round (a negation or an opposite on one side only), nor does it
+   state as a fact what stands there as a condition ("when the disk is full"),
 3. enough of its topical words stand there, or fewer when embeddings agree as well.
 """
 
@@ -59,6 +60,13 @@ _OPPOSITES = {
     )
     for word in pair
 }  # fmt: skip
+
+_CONDITION = re.compile(r"\b(?:if|when|whenever|unless|until|once|in case)\b([^,;:.!?()\n]+)", re.IGNORECASE)
+"""what follows its first word"""
+_CONDITIONING = """
+    if when whenever unless until once while with after before case should where only
+"""
+_CONDITIONAL = frozenset(_CONDITIONING.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +154,8 @@ def support(sentence: str, source: Source, *, encode: Encode | None = None) -> S
         return Support(score, quote, f"not in the source: {', '.join(sorted(missing))}")
     if _turned(sentence, quote):
         return Support(score, quote, "the source says the opposite")
+    if _unconditional(sentence, quote, wanted):
+        return Support(score, quote, "the source says so of a condition")
     if score >= ENOUGH:
         return Support(score, quote)
     if encode is not None and score >= ENOUGH_WITH_MEANING:
@@ -221,6 +231,14 @@ def _turned(sentence: str, quote: str) -> bool:
         for word, pair in _OPPOSITES.items()
         if word in said
     )
+
+
+def _unconditional(sentence: str, quote: str, wanted: set[str]) -> bool:
+    """Whether it states as a fact what the quote makes a condition."""
+    if _words(sentence) & _CONDITIONAL:
+        return False
+    conditions = (set(stems(found[1])) for found in _CONDITION.finditer(quote))
+    return any(condition and condition <= wanted for condition in conditions)
 
 
 def _nearest(sentence: str, quote: str) -> str:

@@ -61,6 +61,24 @@ def test_what_it_does_not_say_is_not(sentence, why):
     assert cite.verify(f"{sentence} [1]", [passage()]) is None
 
 
+@pytest.mark.parametrize(
+    ("said", "holds"),
+    [
+        ("The disk is full, so that the database does not get damaged.", False),
+        ("Writing stops when the disk is full.", True),
+        ("While the disk is full, writing stops.", True),
+        ("Ask for a new key.", True),
+        ("You lost the key.", False),
+    ],
+)
+def test_a_condition_is_not_said_as_a_fact(said, holds):
+    source = Source(
+        "Writing stops when the disk is full, so that the database does not get damaged. "
+        "If you lost the key, ask for a new one."
+    )
+    assert cite.support(said, source).holds is holds
+
+
 def test_a_wrong_marker_is_moved_to_the_passage_that_holds():
     other = passage("The calendar can be shared with colleagues through a server.", "Calendar")
     verified = cite.verify("Right-click the folder and choose Compact. [1]", [other, passage()])
