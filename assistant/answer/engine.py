@@ -33,6 +33,8 @@ from assistant.text.sentences import ENDING, sentences
 
 log = structlog.get_logger()
 
+RELIABLE = 0.5
+"""Share of the generator's sentences that must hold; else what it had to say is completed by quoting."""
 OTHERWISE = "A document says otherwise, and counts more than a ticket:"
 
 
@@ -162,7 +164,7 @@ class DeskQueryEngine(BaseQueryEngine):
         )
         markers = [m for m, _ in sources]
         shown = [cite.Source(p.text, p.title) for p in (draft.passages[m - 1] for m in markers)]
-        seen, found = 0, draft.confidence
+        seen, held, found = 0, 0, draft.confidence
         declined = "no sentence of the generator was supported by the sources"
         for sentence, line in self._generated(draft, messages):
             if prompt.DECLINED in sentence:
@@ -172,14 +174,15 @@ class DeskQueryEngine(BaseQueryEngine):
             with draft.timed("verify"):
                 verified = cite.verify(sentence, shown, encode=self.encode)
             if verified:
-                held = [(markers[n - 1], quote) for n, quote in verified[1]]
-                said = cite.with_markers(cite.split_markers(verified[0])[0], [m for m, _ in held])
+                held += 1
+                cited = [(markers[n - 1], quote) for n, quote in verified[1]]
+                said = cite.with_markers(cite.split_markers(verified[0])[0], [m for m, _ in cited])
                 if said not in draft.text:  # small models repeat themselves
                     draft.confidence = abstain.moved(found, self.trust.answers)
-                    yield draft.add(said, held, line=line)
-        log.info("answer.verified", sentences=seen, citations=len(draft.citations))
+                    yield draft.add(said, cited, line=line)
+        log.info("answer.verified", sentences=seen, held=held)
         if draft.text:
-            return ""
+            return "" if held >= RELIABLE * seen else (yield from tell.quote(draft, candidates))
         # It is mistaken at times, too: where retrieval is surer than that, the sources are quoted.
         draft.confidence = abstain.moved(found, self.trust.declines)
         return declined if draft.confidence <= self.threshold else (yield from tell.quote(draft, candidates))

@@ -9,7 +9,7 @@ from assistant.answer.events import Event, TextDelta
 from assistant.answer.growing import Growing
 from assistant.model import TIMELINE, Passage
 from assistant.retrieve.cues import Listing
-from assistant.text.sentences import clean, safe_url
+from assistant.text.sentences import clean, safe_url, without_bullet
 
 NEAREST = 3
 """Sources a refusal names."""
@@ -20,10 +20,13 @@ DOUBTFUL = 0.1
 
 
 def quote(draft: Growing, candidates: Sequence[extract.Candidate]) -> Generator[Event, None, str]:
+    """What the sources say, but for what the draft says already; returns why there is nothing to quote, or nothing."""
+    said = draft.text
     for stretch in extract.choose(candidates, question=draft.question):
         for sentence, quote, line in zip(stretch.sentences, stretch.quotes, stretch.breaks, strict=True):
-            marked = cite.with_markers(sentence, [stretch.marker])
-            yield draft.add(marked, [(stretch.marker, quote)], line=line)
+            if without_bullet(sentence) not in said:
+                marked = cite.with_markers(sentence, [stretch.marker])
+                yield draft.add(marked, [(stretch.marker, quote)], line=line)
     return "" if draft.text else "nothing in the sources could be quoted"
 
 

@@ -99,6 +99,18 @@ def test_only_supported_sentences_of_the_generator_are_shown():
     ]
 
 
+def test_where_most_of_what_the_generator_says_does_not_hold_the_sources_are_quoted_as_well():
+    reply = "Choose Compact. [1]\nIt also makes coffee. [1]\nIt was invented in 1987. [2]"
+    answer = engine(reply).answer(QUESTION)
+    assert answer.text.startswith("Choose Compact. [1]")
+    assert "Right-click the folder. [1]" in answer.text
+    assert answer.text.count("Choose Compact.") == 1
+    assert "coffee" not in answer.text
+    assert [answer.text[slice(*c.span)].rpartition(" ")[2] for c in answer.citations] == ["[1]"] * len(
+        answer.citations
+    )
+
+
 def test_when_nothing_holds_the_question_is_declined_with_the_nearest_sources_and_a_person():
     answer = engine("The moon is made of green cheese [1]. Buy it for 99 dollars [2].").answer(QUESTION)
     assert answer.refusal
