@@ -208,7 +208,7 @@ class Builder:
         yield self._example(case.kind, messages, said, shown)
         left = [p for p in passages if not borne_out(said, p, encode=encode)]
         left = [p for p in left if p.external_id not in right and p.title not in right]
-        if left and self._random.random() < 2 * self.choices.declined:
+        if left:  # `balanced` keeps as many as are wanted
             messages, shown = self.prompt(case.question, left)
             yield self._example("decline", messages, prompt.DECLINED, shown)
 
@@ -258,7 +258,10 @@ class Builder:
 
 
 def balanced(examples: Sequence[Example], choices: Choices, left_out: Counter[str]) -> list[Example]:
-    """Without the declined ones that are too many, in an order that mixes all kinds."""
+    """Without the declined ones of training that are too many, in an order that mixes all kinds.
+
+    The other parts keep theirs: whoever measures weighs the classes.
+    """
     shuffled = list(examples)
     random.Random(choices.seed).shuffle(shuffled)  # noqa: S311 - a draw that can be repeated
     answers = sum(example.kind != "decline" and example.part == "train" for example in shuffled)
