@@ -116,12 +116,15 @@ class Transformers:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        started = time.monotonic()
-        self.tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        self.model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, dtype=getattr(torch, dtype)
-        ).eval()
-        self.load_s = time.monotonic() - started
+        with tempfile.TemporaryDirectory() as folder:
+            # Beside an adapter it would look for the base on a hub.
+            (Path(folder) / gguf.name).symlink_to(gguf.resolve())
+            started = time.monotonic()
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
+            self.model = AutoModelForCausalLM.from_pretrained(
+                folder, gguf_file=gguf.name, dtype=getattr(torch, dtype)
+            ).eval()
+            self.load_s = time.monotonic() - started
         self.processes = [psutil.Process()]
 
     def encode(self, text: str) -> Any:

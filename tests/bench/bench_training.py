@@ -116,6 +116,8 @@ def plain(model: Base, how: Recipe, rows: list[Encoded], folder: Path, *, defaul
         per_device_train_batch_size=how.batch,
         gradient_accumulation_steps=how.accumulation,
         learning_rate=how.learning_rate,
+        lr_scheduler_type=how.schedule,
+        warmup_steps=how.warmup,
         max_steps=how.steps,
         max_length=None,
         logging_steps=1,

@@ -1,7 +1,7 @@
 """Retrieval, fine-tuning, both or neither: the same questions asked of the plain and of a tuned generator.
 
     python -m tests.bench.bench_tuned [FOLDER] [--half development] [--limit N] [--thunderbird STATE]
-        [--retriever FOLDER]
+        [--retriever FOLDER] [--remark TEXT]
 
 Sets, none of which was trained on: the other halves of CLAPNQ and MTRAG (their passages are the
 corpus); the sample company, whose kinds of documents and product no training set has; with
@@ -260,7 +260,17 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--thunderbird", type=Path)
     parser.add_argument("--retriever", type=Path)
+    parser.add_argument("--remark", default="", help="what a reader should know of this version")
     return parser.parse_args()
+
+
+def told(given: argparse.Namespace) -> str:
+    """The command line without the places of this machine."""
+    words = [given.folder.name] if given.folder else []
+    words += ["--half", given.half]
+    words += ["--limit", str(given.limit)] if given.limit else []
+    words += ["--thunderbird", "STATE"] if given.thunderbird else []
+    return " ".join(words + (["--retriever", given.retriever.name] if given.retriever else []))
 
 
 def compared(asked: Set, assistant: Assistant, plain: Heard, tuned: Heard) -> dict[str, Marks]:
@@ -314,6 +324,8 @@ def main() -> None:
         f"tuned-{given.half}",
         {
             "half": given.half,
+            "arguments": told(given),
+            "remark": given.remark,
             "trust": asdict(chosen.trust),
             "perplexity": forgot,
             "sets": {

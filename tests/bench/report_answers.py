@@ -187,7 +187,8 @@ def tuned(found: dict[str, Any]) -> str:
         "generator, without and with retrieval, beside quoting without a generator. A declined question counts 0 for "
         "its wording. `format` and `grounded as said` are of what the generator said, all else of what is shown. "
         f"Perplexity on general English: {found['perplexity']['plain']} plain, {found['perplexity']['tuned']} tuned."
-        f"{' ' + found['remark'] if 'remark' in found else ''}\n\n    python -m tests.bench.bench_tuned"
+        f"{' ' + found['remark'] if found['remark'] else ''}\n\n"
+        f"    python -m tests.bench.bench_tuned {found['arguments']}"
     ]
     for name, systems in found["sets"].items():
         rows = [[system, *(values.get(key, "–") for key in shown)] for system, values in systems.items()]
