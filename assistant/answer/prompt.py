@@ -35,6 +35,9 @@ EXCERPTS = 6
 """Sources of a prompt that has no room for all passages whole."""
 EXCERPT_TOKENS = 90
 """what one of them takes at least"""
+QUOTES_TOKENS = 320
+"""A prompt with less room for sources shows what would be quoted and nothing else: choosing among sentences is
+what a small model is worst at."""
 QUESTION_SHARE = 4
 """A question may take this part of the prompt (a quarter); a longer one is cut at its end."""
 TURNS = 6
@@ -57,20 +60,27 @@ def answering(
     """
     question = _cut(clean(question), count, limit // QUESTION_SHARE)
     room = limit - count(INSTRUCTIONS) - count(_request("", question)) - 16
-    shown = shorten(passages, candidates, count=count, room=room)
+    shown = shorten(passages, candidates, question=question, count=count, room=room)
     blocks = [_block(number, passages[m - 1], text) for number, (m, text) in enumerate(shown, 1)]
     return _messages(INSTRUCTIONS, _request("\n".join(blocks), question)), shown
 
 
 def shorten(
-    passages: Sequence[Passage], candidates: Sequence[Candidate], *, count: Count, room: int
+    passages: Sequence[Passage],
+    candidates: Sequence[Candidate],
+    *,
+    question: str = "",
+    count: Count,
+    room: int,
 ) -> list[tuple[int, str]]:
     """(number, text) of the passages a prompt shows, in `room` tokens with their delimiters.
 
     All of them whole, where they fit. Else those with the sentences nearest to the question,
     each cut to what stands around its best one: a small model reads five excerpts in the time
-    of two passages, and the answer is in them more often.
+    of two passages, and the answer is in them more often. With little room, what would be quoted.
     """
+    if room < QUOTES_TOKENS and (quoted := _quoted(passages, candidates, question, count, room)):
+        return quoted
     whole = [(m, clean(passage.text)) for m, passage in enumerate(passages, 1)]
     if sum(_size(passages[m - 1], text, count) for m, text in whole) <= room:
         return whole
@@ -121,6 +131,26 @@ def _around(text: str, parts: Sequence[Sentence], index: int, count: Count, room
                 break
         else:
             return _cut(text[parts[first].start : parts[last].end], count, max(0, room))
+
+
+def _quoted(
+    passages: Sequence[Passage], candidates: Sequence[Candidate], question: str, count: Count, room: int
+) -> list[tuple[int, str]]:
+    """(number, text) of what `extract.choose` would quote, in its order, as much as there is room for."""
+    texts: dict[int, str] = {}
+    for stretch in extract.choose(candidates, question=question):
+        for said, breaks in zip(stretch.sentences, stretch.breaks, strict=True):
+            joint = "\n" if breaks else " "
+            texts[stretch.marker] = (
+                f"{texts[stretch.marker]}{joint}{said}" if stretch.marker in texts else said
+            )
+    shown: list[tuple[int, str]] = []
+    for marker, text in texts.items():
+        text = _cut(text, count, max(0, room - _size(passages[marker - 1], "", count)))
+        if text:
+            room -= _size(passages[marker - 1], text, count)
+            shown.append((marker, text))
+    return shown
 
 
 def _request(sources: str, question: str) -> str:

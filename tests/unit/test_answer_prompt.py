@@ -48,6 +48,20 @@ def test_an_excerpt_stands_around_the_sentence_that_is_nearest_to_the_question()
     assert total(messages) <= 700
 
 
+def test_a_prompt_with_little_room_shows_what_would_be_quoted_and_nothing_else():
+    filler = [f"Paragraph {n} tells of rivers, boats and the weather of that year." for n in range(9)]
+    told = "The quota of a mailbox is raised in the console under Limits."
+    far = Passage(1, 1, "\n\n".join(filler), "Rivers", "", Kind.DOCUMENT, 0.9)
+    near = Passage(2, 2, "\n\n".join([*filler[:5], told, *filler[5:]]), "Boats", "", Kind.DOCUMENT, 0.8)
+    question = "Where is the quota of a mailbox raised?"
+    candidates = extract.read(question, [far, near])
+    messages, shown = prompt.answering(question, [far, near], candidates, count=COUNT, limit=420)
+    quoted = extract.choose(candidates, question=question)
+    assert shown == [(2, told)]
+    assert [(s.marker, " ".join(s.sentences)) for s in quoted] == shown
+    assert total(messages) <= 420
+
+
 def test_one_passage_that_is_too_long_is_cut_not_dropped():
     messages, shown = prompt.answering("How so?", passages(5_000), count=COUNT, limit=600)
     assert [m for m, _ in shown] == [1]
