@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from llama_index.core.base.base_retriever import BaseRetriever
 
-    from assistant.answer.engine import DeskQueryEngine
+    from assistant.answer.engine import DeskQueryEngine, Strategy
     from assistant.answer.handoff import Delivery
     from assistant.ingest.embed import Embedder, Embedders, Vectors
     from assistant.ingest.pipeline import Pipeline
@@ -169,15 +169,18 @@ class Assistant:
 
         return self.engine_over(DeskRetriever(self.retriever, scope, files=files))
 
-    def engine_over(self, retriever: BaseRetriever) -> DeskQueryEngine:
-        """A query engine as it is configured, over any passages."""
+    def engine_over(self, retriever: BaseRetriever, *, strategy: Strategy | None = None) -> DeskQueryEngine:
+        """A query engine over any passages, as it is configured, or one that does as `strategy` says."""
         from assistant.answer import abstain
-        from assistant.answer.engine import DeskQueryEngine
+        from assistant.answer.engine import DeskQueryEngine, Strategy
 
+        if strategy is None and self.settings.answers != "auto":
+            strategy = Strategy(self.settings.answers)
         return DeskQueryEngine(
             retriever,
             self.generator,
             encode=self.embedder.encode,
+            strategy=strategy,
             threshold=abstain.threshold(self.settings.answer_when),
             question_max_chars=self.settings.question_max_chars,
         )

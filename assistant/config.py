@@ -101,6 +101,8 @@ class Settings(BaseModel):
     """Hosts and networks that connectors may reach though not public, with commas: nas.lan, 10.1.0.0/16"""
     answer_when: str = "likely"
     """How sure Deskhand has to be to answer: `likely`, `sure`, `very_sure`, or per cent, such as 90 %."""
+    answers: Literal["auto", "quote", "write"] = "auto"
+    """In whose words: the sources' own (`quote`), the generator's that hold (`write`), or as the live one is meant."""
     question_max_chars: int = Field(default=20_000, ge=100)
     """Longer questions are refused."""
     principal: str = ""

@@ -79,7 +79,7 @@ def answering(connection: Conn, version: Version | None, settings: Settings) -> 
             return of_version(connection, version, settings)
         except ModelUnavailable as error:
             log.warning("version unusable", version=version.name, reason=str(error))
-    return shipped(settings)
+    return shipped(settings, idle=settings.answers == "write")
 
 
 def of_version(connection: Conn, version: Version, settings: Settings) -> Tuned:
@@ -141,15 +141,18 @@ def named(connection: Conn, name: str, settings: Settings, *, here: bool = True)
     return (of_version if here else files_of)(connection, version, settings)
 
 
-def shipped(settings: Settings) -> Tuned | None:
+def shipped(settings: Settings, *, idle: bool = True) -> Tuned | None:
     """The adapter that came with Deskhand for the model it runs, merged when first asked for; None without one.
 
-    Raises `ModelUnavailable` when it can't be merged.
+    `idle`: also one that writes only when told to; what is quoted needs none. Raises `ModelUnavailable` when it
+    can't be merged.
     """
     for folder in sorted(SHIPPED.glob("*/")):
         config = folder / adapter.CONFIG
         if config.is_file() and _json(config).get("base_model_name_or_path") == settings.local_model:
             recipe = _json(folder / RECIPE)
+            if not (idle or recipe.get("writes", True)):
+                return None
             place = _merged(folder, settings) if settings.generator == "local" else folder
             return _tuned(folder.name, place, recipe)
     return None

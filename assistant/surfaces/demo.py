@@ -12,8 +12,10 @@ from pathlib import Path
 
 from rich._export_format import CONSOLE_SVG_FORMAT
 
+from assistant.answer.engine import DeskQueryEngine
 from assistant.app import Assistant
 from assistant.config import settings
+from assistant.generate import base
 from assistant.retrieve.scope import Scope
 from assistant.store import logins, sources
 from assistant.store.db import Conn
@@ -111,15 +113,29 @@ def _add(connection: Conn, name: str, connector: str, values: dict[str, object])
 
 
 def _ask(assistant: Assistant, sample: Path) -> None:
+    """The demo's questions, as they are answered live; where it says so, also written by the adapter that ships."""
     principal = assistant.principal(ASKER)
+    writer = Assistant(assistant.settings.model_copy(update={"answers": "write"}))
+    stands_by = base.name(writer.generator) != base.name(assistant.generator)
     for item in json.loads((sample / "demo.json").read_text(encoding="utf-8"))["questions"]:
         about = f" [dim](about the customer {item['customer']})[/]" if item["customer"] else ""
         out.print(f"\n[bold]Q: {item['question']}[/]{about}")
         known = assistant.customer(principal, item["customer"]) if item["customer"] else None
-        engine = assistant.engine(Scope(principal, customer=known.ids if known else None))
-        started = time.monotonic()
-        drain(engine.stream(item["question"]), out)
-        out.print(f"[dim]{time.monotonic() - started:.1f} s[/]")
+        scope = Scope(principal, customer=known.ids if known else None)
+        _stream(assistant.engine(scope), item["question"])
+        if stands_by and item.get("written"):
+            name = base.name(writer.generator)
+            out.print(
+                f"\n[dim]The same, written by the fine-tuned generator {name} (DESKHAND_ANSWERS=write):[/]"
+            )
+            _stream(writer.engine(scope), item["question"])
+    writer.close()
+
+
+def _stream(engine: DeskQueryEngine, question: str) -> None:
+    started = time.monotonic()
+    drain(engine.stream(question), out)
+    out.print(f"[dim]{time.monotonic() - started:.1f} s[/]")
 
 
 def _let_in(assistant: Assistant) -> str:

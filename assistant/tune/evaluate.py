@@ -18,6 +18,7 @@ import numpy as np
 from langchain_core.language_models import BaseChatModel
 
 from assistant.answer import cite
+from assistant.answer.engine import Strategy
 from assistant.answer.prompt import DECLINED
 from assistant.app import Assistant
 from assistant.evaluate import marks
@@ -223,4 +224,5 @@ def _shown(assistant: Assistant, model: BaseChatModel, case: Case, text: str) ->
         reply=text or "\n", model_name=base.name(model), quotes=base.quotes(model), trust=base.trust(model)
     )
     passages = Given(scored(case, assistant.embedder))
-    return assistant.answering_with(said).engine_over(passages).answer(case.question)
+    strategy = Strategy.QUOTE if base.quotes(model) else Strategy.WRITE
+    return assistant.answering_with(said).engine_over(passages, strategy=strategy).answer(case.question)

@@ -114,6 +114,19 @@ def test_every_quote_stands_in_its_passage_and_every_span_in_the_text(desk: Desk
         assert f"[{citation['marker']}]" in answer["text"][start:end]
 
 
+def test_answers_come_in_whose_words_the_settings_say(desk: Desk) -> None:
+    question, said = "Which port does the sync protocol use since version 5.0?", {}
+    for answers in ("quote", "write"):
+        extra = {"DESKHAND_GENERATOR": "echo", "DESKHAND_ANSWERS": answers}
+        said[answers] = from_json(deskhand(desk, "ask", question, "--as", MARA, "--json", **extra))
+    first = said["write"]["passages"][0]["text"]
+    assert "7420" in said["quote"]["text"]
+    assert said["write"]["text"] != said["quote"]["text"]
+    assert said["write"]["citations"][0]["text"] == first, (
+        "the echo repeats the first source's first sentence"
+    )
+
+
 def test_nobody_finds_what_they_may_not_read(desk: Desk) -> None:
     question = "key escrow release phrase"
     for who, sees in ((INES, True), (MARA, False), (DALE, False), ("", False)):

@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from assistant.answer.engine import Strategy
 from assistant.app import Assistant
 from assistant.config import Settings
 from assistant.generate import adapter, base, live, local
@@ -30,6 +31,7 @@ from tests.paths import PROJECT
 
 ASKING = """
 import sys
+from assistant.answer.engine import Strategy
 from assistant.app import Assistant
 from assistant.config import settings
 from assistant.generate import base
@@ -223,6 +225,16 @@ def test_one_of_another_model_is_not_used(assistant: Assistant, shipped: Path) -
     config = json.loads((shipped / adapter.CONFIG).read_text())
     (shipped / adapter.CONFIG).write_text(json.dumps(config | {"base_model_name_or_path": "other"}))
     assert name(assistant) == "tiny"
+
+
+def test_one_that_stands_by_answers_when_it_is_told_to_write(assistant: Assistant, shipped: Path) -> None:
+    (shipped / "recipe.json").write_text(json.dumps({"prompt_tokens": 800, "writes": False}))
+    assert name(assistant) == "tiny"
+    writing = Assistant(assistant.settings.model_copy(update={"answers": "write"}))
+    assert name(writing) == "desk-skill"
+    assert writing.engine(Scope(Principal("nobody"))).strategy is Strategy.WRITE
+    assert assistant.engine(Scope(Principal("nobody"))).strategy is Strategy.QUOTE
+    writing.close()
 
 
 def test_threads_that_ask_at_once_share_one_model(assistant: Assistant, shipped: Path) -> None:
