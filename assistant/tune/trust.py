@@ -4,6 +4,8 @@ What a generator writes is evidence: of those it answers more are answerable tha
 declines. By how much is a number a version has, so that a setting in per cent means the same
 whichever version answers. Two shifts of the log-odds are fitted by maximum likelihood, one of
 what it answered and one of what it declined, with as many answerable questions as unanswerable ones by weight.
+A third one, of all questions, is taken from both: by how much retrieval's confidence errs on these, which are harder
+than most, is no evidence of the generator's.
 """
 
 from __future__ import annotations
@@ -78,17 +80,13 @@ def fitted(found: Sequence[Heard]) -> Trust:
     if min(classes) < FEWEST:
         return Trust()
     weights = {True: 1 / classes[0], False: 1 / classes[1]}
-    answers, declines = (
-        _shift(
-            [
-                (one.confidence, one.answerable, weights[one.answerable])
-                for one in found
-                if one.answered is value
-            ]
-        )
-        for value in (True, False)
-    )
-    return Trust(answers, declines)
+
+    def shift(these: Sequence[Heard]) -> float:
+        return _shift([(one.confidence, one.answerable, weights[one.answerable]) for one in these])
+
+    general = shift(found)
+    answers, declines = (shift([one for one in found if one.answered is value]) for value in (True, False))
+    return Trust(round(answers - general, 4), round(declines - general, 4))
 
 
 def _shift(found: Sequence[tuple[float, bool, float]]) -> float:
@@ -106,7 +104,7 @@ def _shift(found: Sequence[tuple[float, bool, float]]) -> float:
         # Its derivative: what is true less what is expected; falls as the shift grows.
         slope = math.fsum(weight * (truth - abstain.moved(sure, middle)) for sure, truth, weight in rows)
         low, high = (middle, high) if slope > 0 else (low, middle)
-    return round((low + high) / 2, 4)
+    return (low + high) / 2
 
 
 def _heard(assistant: Assistant, model: BaseChatModel, case: Case) -> Heard:

@@ -44,13 +44,20 @@ def test_what_retrieval_knew_already_adds_nothing() -> None:
 
 def test_of_what_was_moved_the_share_that_is_true_is_the_confidence() -> None:
     found = heard(0.6, answerable=(60, 40), unanswerable=(20, 80)) + heard(
-        0.3, answerable=(50, 50), unanswerable=(10, 90)
+        0.4, answerable=(50, 50), unanswerable=(10, 90)
     )
     trust = fitted(found)
     for answered, shift in ((True, trust.answers), (False, trust.declines)):
         group = [one for one in found if one.answered is answered]
         expected = sum(abstain.moved(one.confidence, shift) for one in group) / len(group)
         assert expected == pytest.approx(sum(one.answerable for one in group) / len(group), abs=0.02)
+
+
+@pytest.mark.parametrize("confidence", [0.3, 0.8])
+def test_that_retrieval_is_sure_of_everything_or_of_nothing_is_not_the_generators_doing(confidence) -> None:
+    trust = fitted(heard(confidence, answerable=(600, 400), unanswerable=(600, 400)))
+    assert trust.answers == pytest.approx(0, abs=0.02)
+    assert trust.declines == pytest.approx(0, abs=0.02)
 
 
 def test_too_few_of_a_class_settle_nothing() -> None:
