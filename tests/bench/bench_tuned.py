@@ -25,7 +25,6 @@ import argparse
 import gzip
 import itertools
 import json
-import re
 import tempfile
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,13 +52,15 @@ from assistant.generate.echo import EchoChat
 from assistant.generate.local import LocalChat
 from assistant.ingest.chunk import Chunker
 from assistant.ingest.embed import Embedder, OnnxEmbedder
-from assistant.model import Answer, Principal, Turn
+from assistant.model import Answer, Passage, Principal, Turn
 from assistant.retrieve.evidence import DeskRetriever
 from assistant.retrieve.scope import Scope
 from assistant.runtime.up import running, standard_processes
+from assistant.store.datasets import Example
 from assistant.store.search import Filters
 from assistant.surfaces.cli_sources import follow
 from assistant.surfaces.demo import ASKER, add_sample
+from assistant.tune.cases import case
 from assistant.tune.evaluate import well_formed
 from assistant.tune.perplexity import perplexity
 from tests.bench import convert
@@ -89,7 +90,7 @@ class Heard(PieceChat):
     rewrites: bool = False
     prompt_tokens: int = 800
     said: str = ""
-    sources: int = 0
+    sources: tuple[Passage, ...] = ()
 
     @property
     def _llm_type(self) -> str:
@@ -105,7 +106,9 @@ class Heard(PieceChat):
         self, messages: list[BaseMessage], stop: list[str] | None = None, **kwargs: Any
     ) -> Generator[str]:
         self.said = ""
-        self.sources = len(re.findall(r'^<source number="', messages[-1].text, re.MULTILINE))
+        self.sources = case(
+            Example("answer", "", ({"role": "user", "content": messages[-1].text},), "")
+        ).passages
         for piece in self.inner.pieces(messages, stop, **kwargs):
             self.said += piece
             yield piece
@@ -154,7 +157,7 @@ def measured(asked: Set, assistant: Assistant, model: Heard | None, find: Find |
             strategy=Strategy.WRITE if heard else Strategy.QUOTE,
         )
         answer = engine.answer(question.question, history=[Turn(t.role, t.content) for t in question.history])
-        return marks.marks(question, answer, encode=encode) | (_raw(heard, answer, encode) if heard else {})
+        return marks.marks(question, answer, encode=encode) | (_raw(heard, encode) if heard else {})
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for values in pool.map(one, asked.questions):
@@ -163,13 +166,13 @@ def measured(asked: Set, assistant: Assistant, model: Heard | None, find: Find |
     return {name: estimate(found[name]) for name in MEASURES if found.get(name)}
 
 
-def _raw(heard: Heard, answer: Answer, encode: cite.Encode) -> dict[str, float]:
-    """Of what the generator said, if it was asked."""
+def _raw(heard: Heard, encode: cite.Encode) -> dict[str, float]:
+    """Of what the generator said, if it was asked; its markers are the prompt's."""
     if not heard.said:
         return {}
-    values = {"format": float(well_formed(heard.said, heard.sources))}
+    values = {"format": float(well_formed(heard.said, len(heard.sources)))}
     if kept := heard.said.partition(DECLINED)[0].strip():
-        said = Answer(kept, (), 1.0, passages=answer.passages)
+        said = Answer(kept, (), 1.0, passages=heard.sources)
         values["raw grounded"] = marks.grounded(said, encode=encode)
     return values
 
