@@ -6,7 +6,8 @@ consecutive sentences of one passage when
 
 1. every hard fact in it (number, version, error code, path, address) stands there,
 2. neither turns the other's sense round (a negation or an opposite on one side only), nor does it
-   state as a fact what stands there as a condition ("when the disk is full"),
+   state as a fact what stands there as a condition ("when the disk is full"), or join a "so that" or a
+   "which" to other words than it follows there,
 3. enough of its topical words stand there, or fewer when embeddings agree as well.
 """
 
@@ -67,6 +68,12 @@ _CONDITIONING = """
     if when whenever unless until once while with after before case should where only
 """
 _CONDITIONAL = frozenset(_CONDITIONING.split())
+_JOINT = re.compile(
+    r"(\w+)\W+((?:so|because|since|which|who|whose|that|but|although|therefore|otherwise|instead|then|unless|until)"
+    r"\W+\w+)"
+)
+"""the word before a clause that leans on what was said, and the two with which it begins"""
+_ASIDE = re.compile(r"\s*\([^()]*\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,8 @@ def support(sentence: str, source: Source, *, encode: Encode | None = None) -> S
         return Support(score, quote, "the source says the opposite")
     if _unconditional(sentence, quote, wanted):
         return Support(score, quote, "the source says so of a condition")
+    if _misjoined(sentence, quote):
+        return Support(score, quote, "the source says so of something else")
     if score >= ENOUGH:
         return Support(score, quote)
     if encode is not None and score >= ENOUGH_WITH_MEANING:
@@ -239,6 +248,13 @@ def _unconditional(sentence: str, quote: str, wanted: set[str]) -> bool:
         return False
     conditions = (set(stems(found[1])) for found in _CONDITION.finditer(quote))
     return any(condition and condition <= wanted for condition in conditions)
+
+
+def _misjoined(sentence: str, quote: str) -> bool:
+    """Whether a clause that leans on the one before it leans on another one in the quote."""
+    said, source = (_JOINT.findall(_ASIDE.sub("", text).lower()) for text in (sentence, quote))
+    clauses = {clause for _, clause in source}
+    return any(clause in clauses and (before, clause) not in source for before, clause in said)
 
 
 def _nearest(sentence: str, quote: str) -> str:

@@ -79,6 +79,22 @@ def test_a_condition_is_not_said_as_a_fact(said, holds):
     assert cite.support(said, source).holds is holds
 
 
+@pytest.mark.parametrize(
+    ("said", "holds"),
+    [
+        ("The disk is full, so that the database stays whole.", False),
+        ("It becomes read-only below 5 % of free space, so that the database stays whole.", True),
+        ("The block store becomes read-only below 5 % of free space (FS-1043).", True),
+    ],
+)
+def test_a_clause_is_not_joined_to_another_one(said, holds):
+    source = Source(
+        '"The disk is full" The block store becomes read-only below 5 % of free space (FS-1043), '
+        "so that the database stays whole."
+    )
+    assert cite.support(said, source).holds is holds
+
+
 def test_a_wrong_marker_is_moved_to_the_passage_that_holds():
     other = passage("The calendar can be shared with colleagues through a server.", "Calendar")
     verified = cite.verify("Right-click the folder and choose Compact. [1]", [other, passage()])
