@@ -34,6 +34,7 @@ def run(picture: Path | None = None) -> None:
 
     `picture`: where to write what the terminal showed, as SVG.
     """
+    from assistant.generate.local import LocalChat
     from assistant.runtime.up import running, standard_processes
 
     config = settings()
@@ -50,9 +51,12 @@ def run(picture: Path | None = None) -> None:
                 with step("Sync of the sample company"):
                     for runs in add_sample(assistant, sample):
                         follow(assistant, runs)
+                writer = Assistant(config.model_copy(update={"answers": "write"}))
                 with step("Load of the generator"):
-                    _ = assistant.generator
-                _ask(assistant, sample)
+                    if isinstance(writer.generator, LocalChat):
+                        writer.generator.load()
+                _ask(assistant, writer, sample)
+                writer.close()
                 password = _let_in(assistant)
         finally:
             with step("Stop"):
@@ -112,10 +116,9 @@ def _add(connection: Conn, name: str, connector: str, values: dict[str, object])
         )
 
 
-def _ask(assistant: Assistant, sample: Path) -> None:
+def _ask(assistant: Assistant, writer: Assistant, sample: Path) -> None:
     """The demo's questions, as they are answered live; where it says so, also written by the adapter that ships."""
     principal = assistant.principal(ASKER)
-    writer = Assistant(assistant.settings.model_copy(update={"answers": "write"}))
     stands_by = base.name(writer.generator) != base.name(assistant.generator)
     for item in json.loads((sample / "demo.json").read_text(encoding="utf-8"))["questions"]:
         about = f" [dim](about the customer {item['customer']})[/]" if item["customer"] else ""
@@ -129,7 +132,6 @@ def _ask(assistant: Assistant, sample: Path) -> None:
                 f"\n[dim]The same, written by the fine-tuned generator {name} (DESKHAND_ANSWERS=write):[/]"
             )
             _stream(writer.engine(scope), item["question"])
-    writer.close()
 
 
 def _stream(engine: DeskQueryEngine, question: str) -> None:
