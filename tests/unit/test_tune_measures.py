@@ -198,6 +198,12 @@ def test_a_candidate_that_is_worse_in_one_thing_is_rejected_for_it(
     assert reason in "".join(found)
 
 
+def test_what_takes_half_a_second_is_fast_enough_whatever_it_is_compared_with() -> None:
+    now = AS_GOOD | estimates(seconds_total_p50=0.1)
+    assert not promote.judge(GAIN, now | estimates(seconds_total_p50=0.5), now, {})
+    assert promote.judge(GAIN, now | estimates(seconds_total_p50=0.6), now, {})
+
+
 def test_a_gain_that_may_be_none_is_not_enough() -> None:
     unsure = replace(GAIN, low=-0.01)
     assert "not surely better" in promote.judge(unsure, AS_GOOD, AS_GOOD, {})[0]
