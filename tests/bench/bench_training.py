@@ -6,8 +6,9 @@ All read the same made-up examples of about 1,000 tokens, of which the completio
 with the same rank, batch, accumulation and learning rate, in a process of their own: ours
 (`assistant.tune.trainer`), a TRL script with the same settings and numbers (bfloat16 weights, nothing computed
 twice), and a TRL script that leaves those as TRL has them (float32 weights under bfloat16
-autocast, gradient checkpointing). The first step is warming up. Losses are kept, to show that the same is
-learnt. Needs the extra [tune]; writes results/training.json and .png.
+autocast, gradient checkpointing). The first step is warming up.
+Losses are kept, to show that about the same is learnt; TRL's schedule is its own, which begins at the full
+learning rate. Needs the extra [tune]; writes results/training.json and .png.
 """
 
 from __future__ import annotations
@@ -116,8 +117,6 @@ def plain(model: Base, how: Recipe, rows: list[Encoded], folder: Path, *, defaul
         per_device_train_batch_size=how.batch,
         gradient_accumulation_steps=how.accumulation,
         learning_rate=how.learning_rate,
-        lr_scheduler_type=how.schedule,
-        warmup_steps=how.warmup,
         max_steps=how.steps,
         max_length=None,
         logging_steps=1,

@@ -215,7 +215,8 @@ def training(found: dict[str, Any]) -> str:
     return (
         f"## Training\n\n{found['base']}, LoRA of rank 16 on all linear layers, prompts of about 1,000 tokens; medians "
         f"of {len(found['runs']['deskhand'])} runs taken in turn. TRL's defaults are float32 weights under bfloat16 "
-        "autocast and gradient checkpointing. The losses show that the same is learnt.\n\n"
+        "autocast and gradient checkpointing. Its schedule begins at the full learning rate and Deskhand's with "
+        "a warm-up, hence the losses.\n\n"
         "    python -m tests.bench.bench_training\n\n"
         + table(["", "tokens/s", "Deskhand is faster by", "mean loss", "peak, MB"], rows)
     )
