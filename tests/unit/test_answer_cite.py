@@ -61,38 +61,31 @@ def test_what_it_does_not_say_is_not(sentence, why):
     assert cite.verify(f"{sentence} [1]", [passage()]) is None
 
 
-@pytest.mark.parametrize(
-    ("said", "holds"),
-    [
-        ("The disk is full, so that the database does not get damaged.", False),
-        ("Writing stops when the disk is full.", True),
-        ("While the disk is full, writing stops.", True),
-        ("Ask for a new key.", True),
-        ("You lost the key.", False),
-    ],
+FULL = (
+    "Writing stops when the disk is full, so that the database does not get damaged. "
+    "If you lost the key, ask for a new one."
 )
-def test_a_condition_is_not_said_as_a_fact(said, holds):
-    source = Source(
-        "Writing stops when the disk is full, so that the database does not get damaged. "
-        "If you lost the key, ask for a new one."
-    )
-    assert cite.support(said, source).holds is holds
+READ_ONLY = (
+    '"The disk is full" The block store becomes read-only below 5 % of free space (FS-1043), '
+    "so that the database stays whole."
+)
 
 
 @pytest.mark.parametrize(
-    ("said", "holds"),
+    ("source", "said", "holds"),
     [
-        ("The disk is full, so that the database stays whole.", False),
-        ("It becomes read-only below 5 % of free space, so that the database stays whole.", True),
-        ("The block store becomes read-only below 5 % of free space (FS-1043).", True),
+        (FULL, "The disk is full, so that the database does not get damaged.", False),
+        (FULL, "Writing stops when the disk is full.", True),
+        (FULL, "While the disk is full, writing stops.", True),
+        (FULL, "Ask for a new key.", True),
+        (FULL, "You lost the key.", False),
+        (READ_ONLY, "The disk is full, so that the database stays whole.", False),
+        (READ_ONLY, "It becomes read-only below 5 % of free space, so that the database stays whole.", True),
+        (READ_ONLY, "The block store becomes read-only below 5 % of free space (FS-1043).", True),
     ],
 )
-def test_a_clause_is_not_joined_to_another_one(said, holds):
-    source = Source(
-        '"The disk is full" The block store becomes read-only below 5 % of free space (FS-1043), '
-        "so that the database stays whole."
-    )
-    assert cite.support(said, source).holds is holds
+def test_a_condition_is_not_said_as_a_fact_nor_a_clause_joined_to_another_one(source, said, holds):
+    assert cite.support(said, Source(source)).holds is holds
 
 
 def test_a_wrong_marker_is_moved_to_the_passage_that_holds():
